@@ -1,0 +1,143 @@
+"""Write the parts of the pages that follow from the code: `make docs`. A test fails while one is stale."""
+
+import ast
+import inspect
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from steerkit import catalogue, cli
+from steerkit.gates import gate1_steer
+from steerkit.options import COMMON
+from steerkit.personas import load_personas
+from steerkit.resources import questions
+from steerkit.store import Store
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/schema.md")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def first_sentence(text: str | None) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
+
+
+def methods() -> str:
+    """The built-in methods."""
+    return catalogue.markdown(
+        [row for row in catalogue.methods_table() if row["module"].startswith("steerkit.methods.")]
+    )
+
+
+def commands() -> str:
+    """Every command with its subcommands and its own options."""
+    names = cli.group.list_commands(click.Context(cli.group))
+    return table(("command", "what it does", "options"), (_command(name) for name in names))
+
+
+def _command(name: str) -> tuple[str, str, str]:
+    command = cli.group.get_command(click.Context(cli.group), name)
+    children = " \\| ".join(command.commands) if isinstance(command, click.Group) else ""
+    options = [o for p in (command.params if command else []) if p.name not in COMMON for o in _long(p)]
+    return f"`{name}{' ' + children if children else ''}`", cli.summary(name), " ".join(f"`{o}`" for o in options)
+
+
+def _long(parameter: click.Parameter) -> list[str]:
+    return parameter.opts[-1:] if isinstance(parameter, click.Option) else []
+
+
+def named_questions() -> str:
+    """The named queries of `steerkit show`."""
+    return table(("question", "answers"), ((f"`{name}`", answers) for name, answers in questions().items()))
+
+
+def checks() -> str:
+    """Gate 1's criteria and hypotheses."""
+    rows = []
+    for check in gate1_steer.CHECKS:
+        kind = "criterion" if check in gate1_steer.CRITERIA else "hypothesis"
+        rows.append((check.__name__.replace("_", " "), kind, first_sentence(check.__doc__)))
+    return table(("check", "kind", "holds when"), rows)
+
+
+def thresholds() -> str:
+    """Gate 1's settings, from the class that holds them."""
+    body = ast.parse(inspect.getsource(gate1_steer.Config)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    rows = []
+    for field, doc in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and field.value:
+            meaning = first_sentence(ast.literal_eval(doc.value))
+            rows.append((f"`{ast.unparse(field.target)}`", ast.unparse(field.value), meaning))
+    return table(("setting", "default", "meaning"), rows)
+
+
+def traits() -> str:
+    """The built-in personas."""
+    rows = [
+        (f"`{p.name}`", f"{p.target} {'up' if p.sign > 0 else 'down'}", ", ".join(p.along), p.description)
+        for p in load_personas().values()
+    ]
+    return table(("trait", "moves", "may move along", "meaning"), rows)
+
+
+def schema() -> str:
+    """Every table and view of an empty store with its comments."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "empty.duckdb")
+        store.rebuild()
+        tables = store.query("SELECT table_name AS name, comment FROM duckdb_tables() ORDER BY name").to_dicts()
+        views = store.query(
+            "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal ORDER BY name"
+        ).to_dicts()
+        columns = store.query(
+            "SELECT table_name AS name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal "
+            "ORDER BY name, column_index"
+        ).to_dicts()
+    parts = []
+    for kind, found in (("Views", views), ("Tables", tables)):
+        parts.append(f"## {kind}\n\n" + "".join(_described(of, columns) for of in found))
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _described(of: dict[str, Any], columns: list[dict[str, Any]]) -> str:
+    mine = [column for column in columns if column["name"] == of["name"]]
+    rows = [(f"`{column['column_name']}`", column["data_type"], column["comment"] or "") for column in mine]
+    return f"### {of['name']}\n\n{of['comment'] or ''}\n\n{table(('column', 'type', 'meaning'), rows)}\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "commands": commands,
+    "questions": named_questions,
+    "checks": checks,
+    "thresholds": thresholds,
+    "traits": traits,
+    "schema": schema,
+}
+
+
+def refreshed(page: str) -> str:
+    """The page with everything between `<!-- name -->` and `<!-- /name -->` made anew."""
+    for name, make in PARTS.items():
+        if f"<!-- {name} -->" in page:
+            text = make()
+            page = re.sub(
+                rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", lambda _, text=text: text, page, flags=re.DOTALL
+            )
+    return page
+
+
+if __name__ == "__main__":
+    for place in (ROOT / name for name in PAGES):
+        place.write_text(refreshed(place.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,97 @@
+"""What the methods say of themselves, read from their source without importing them (or torch)."""
+
+import ast
+import re
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypedDict
+
+from steerkit.errors import UsageError
+from steerkit.plugins import sources
+
+COLUMNS = ("name", "bakeable", "site", "source")
+MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=<!-- /methods -->)", re.DOTALL)
+
+
+class MethodRow(TypedDict):
+    """One method; `not_bakeable` is the reason, empty for a bakeable one."""
+
+    name: str
+    module: str
+    idea: str
+    bakeable: bool
+    not_bakeable: str
+    site: str
+    source: str
+
+
+def _specification(module: str) -> ModuleSpec | None:
+    """Where a module is, found without importing its parents."""
+    parts = module.split(".")
+    spec = find_spec(parts[0])
+    for depth in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:depth]), spec.submodule_search_locations)
+    return spec
+
+
+def _parsed(name: str, module: str) -> ast.Module:
+    """Raises UsageError when the module has no Python source."""
+    spec = _specification(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise UsageError(f"method {name!r} must be a Python module, but {module} has no source; uninstall or fix it")
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _texts(tree: ast.Module) -> dict[str, str]:
+    """Top-level names that are bound to a text."""
+    texts = {}
+    for node in tree.body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text)))
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(text)))
+            ):
+                texts[name] = text
+    return texts
+
+
+def _row(name: str, module: str) -> MethodRow:
+    tree = _parsed(name, module)
+    texts = _texts(tree)
+    lines = (ast.get_docstring(tree) or "").splitlines() or [""]
+    return MethodRow(
+        name=name,
+        module=module,
+        idea=lines[0],
+        bakeable=any(isinstance(node, ast.FunctionDef) and node.name == "bake" for node in tree.body),
+        not_bakeable=texts.get("NOT_BAKEABLE", ""),
+        site=texts.get("SITE", ""),
+        source=lines[-1].removeprefix("Source:").strip().removesuffix("."),
+    )
+
+
+def methods_table() -> list[MethodRow]:
+    """One row per method, sorted by name.
+
+    Raises UsageError when two methods share a name or one has no Python source.
+    """
+    return [_row(name, module) for name, module in sources("methods").items()]
+
+
+def markdown(rows: list[MethodRow]) -> str:
+    """The rows as a Markdown table."""
+    cells = [
+        (f"`{row['name']}`", "yes" if row["bakeable"] else f"no: {row['not_bakeable']}", row["site"], row["source"])
+        for row in rows
+    ]
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def refreshed(page: str) -> str:
+    """The page with the table of built-in methods between its `<!-- methods -->` markers up to date."""
+    built_in = [row for row in methods_table() if row["module"].startswith("steerkit.methods.")]
+    return MARKED.sub(lambda _: markdown(built_in), page)

@@ -1,0 +1,47 @@
+"""Does this steering vector move the trait while the model stays coherent?"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from steerkit.options import common, json_option
+
+EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+
+
+@click.command("gate1")
+@click.option("--method", default="svd", show_default=True, help="Steering method (steerkit methods).")
+@click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas).")
+@click.option(
+    "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
+)
+@click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
+@click.option("--vignettes", type=click.Path(path_type=Path), help="Your own vignettes (JSONL).")
+@click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
+@click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
+@click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
+@click.option("--quick", is_flag=True, help="A stratified 70 vignettes and fewer arms: a first look in about a minute.")
+@click.option("--thorough", is_flag=True, help="Null directions at every dose, and 20 of them.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting, such as dose.target=0.5."
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run (also the default when one is found).")
+@click.option("--again", is_flag=True, help="Run once more although the store has the answer.")
+@json_option
+@common("store", "model", "dtype", "device", "seed")
+@click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
+def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any) -> int:
+    """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
+
+    Prints a verdict with its criteria, every known way to fail as observed or not, and the path of a picture.
+    """
+    from steerkit.commands._gate1_output import Narrator, show
+    from steerkit.request import Gate1Request
+    from steerkit.session import answer
+
+    request = Gate1Request.checked(asked)
+    with Narrator(store, as_json) as narrator:
+        document = answer(request, store, resume=resume, again=again, narrator=narrator)
+    show(document, as_json)
+    return EXIT[document["verdict"]]

@@ -1,0 +1,130 @@
+"""A finished run as one document: what `--json` prints, what the table shows and what the picture draws."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from steerkit.records import FOUNDATIONS, Arm, Calibration, Completion, Effect, Picture, Record, Run, Unit, Verdict
+from steerkit.spec import RunSpec
+
+SHIFTS = {name: f"d_{'social_norms' if name == 'SocialNorms' else name.lower()}" for name in FOUNDATIONS}
+KIND_ORDER = ("base", "steered", "prompt", "random", "shuffled")
+
+
+def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:
+    """Everything gate 1 says about one run, from its records alone."""
+    run = only(Run, records)[0]
+    spec = msgspec.json.decode(run.spec, type=RunSpec)
+    verdicts = only(Verdict, records)
+    effects = {(effect.arm_id, effect.quantity): effect for effect in only(Effect, records)}
+    operating = next((e for e in only(Effect, records) if e.quantity == "operating"), None)
+    calibration = next(iter(only(Calibration, records)), None)
+    return {
+        "verdict": next(v.status for v in verdicts if v.kind == "gate"),
+        "gate": run.gate,
+        "method": run.method,
+        "trait": run.trait,
+        "target": spec.target,
+        "sign": spec.sign,
+        "summary": next(v.detail for v in verdicts if v.kind == "gate"),
+        "criteria": [_said(v) for v in verdicts if v.kind == "criterion"],
+        "hypotheses": [_said(v) for v in verdicts if v.kind == "hypothesis"],
+        "operating_dose": operating.value if operating else None,
+        "p_null": operating.p_null if operating else _best_p(effects.values()),
+        "calibration": _calibration(calibration),
+        "arms": [_arm(arm, effects) for arm in in_order(only(Arm, records))],
+        "texts": [_text(text) for text in only(Completion, records)],
+        "run_id": run.run_id,
+        "model": run.model,
+        "fingerprint": run.fingerprint,
+        "dtype": run.dtype,
+        "device": run.device,
+        "seed": run.seed,
+        "thresholds_hash": run.thresholds_hash,
+        "registered_at": run.registered_at,
+        "store": store,
+        "pictures": list(pictures) or [picture.path for picture in only(Picture, records)],
+        "seconds": round(sum(unit.seconds for unit in only(Unit, records)), 2),
+    }
+
+
+def only(kind: type[Any], records: Iterable[Record]) -> list[Any]:
+    """The records of one kind, in order."""
+    return [record for record in records if isinstance(record, kind)]
+
+
+def in_order(arms: Sequence[Arm]) -> list[Arm]:
+    """Base, then doses from most negative to most positive, the prompt and the nulls."""
+    return sorted(arms, key=lambda arm: (KIND_ORDER.index(arm.kind), arm.dose, arm.arm_id))
+
+
+def _said(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "name": verdict.name,
+        "status": verdict.status,
+        "value": verdict.value,
+        "threshold": verdict.threshold,
+        "detail": verdict.detail,
+        "next_step": verdict.next_step,
+    }
+
+
+def _arm(arm: Arm, effects: Mapping[tuple[str, str], Effect]) -> dict[str, Any]:
+    """One arm with its headline quantities; an undefined one is null."""
+
+    def value(quantity: str, bound: str = "value") -> float | None:
+        effect = effects.get((arm.arm_id, quantity))
+        found: float | None = getattr(effect, bound) if effect else None
+        return found
+
+    pairs = {
+        f"{name}{suffix}": value(name, bound)
+        for name in ("d_auth", "d_target", "coherence")
+        for suffix, bound in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    separation = effects.get((arm.arm_id, "separation"))
+    return {
+        "arm_id": arm.arm_id,
+        "kind": arm.kind,
+        "method": arm.method,
+        "direction_id": arm.direction_id,
+        "strength": arm.strength,
+        "dose": arm.dose,
+        "auth_nats": value("auth_nats"),
+        "auth_marginal": value("auth_marginal"),
+        "target_nats": value("target_nats"),
+        **pairs,
+        "d_coherence": value("d_coherence"),
+        "coh_cost": value("coh_cost"),
+        "not_wrong": value("not_wrong"),
+        "p_null": separation.p_null if separation else None,
+        "front_probability": value("front_probability"),
+        "shifts": {name: value(quantity) for name, quantity in SHIFTS.items()},
+    }
+
+
+def _best_p(effects: Iterable[Effect]) -> float | None:
+    """Without an operating point: the p of the largest separation that was compared with nulls."""
+    compared = [e for e in effects if e.quantity == "separation" and e.p_null is not None and e.value is not None]
+    return max(compared, key=lambda effect: effect.value or 0.0).p_null if compared else None
+
+
+def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {"status": calibration.status, "strength": calibration.strength, "target_nats": calibration.target}
+
+
+def _text(text: Completion) -> dict[str, Any]:
+    return {
+        "arm_id": text.arm_id,
+        "dose": text.dose,
+        "prompt_id": text.prompt_id,
+        "text": text.text,
+        "perplexity": text.perplexity,
+        "tail_perplexity": text.tail_perplexity,
+        "distinct_tail": text.distinct_tail,
+        "compression": text.compression,
+        "ended": text.ended,
+    }

@@ -1,0 +1,75 @@
+"""What a gate's checks look at: measured arrays of one run, already paired by vignette, and nothing that computes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from steerkit.records import ArmKind, Calibration, Completion, DirectionLayer, Dose
+
+
+@dataclass(frozen=True)
+class ArmEvidence:
+    """One scored arm; rows are the run's vignettes in one order, columns are `FOUNDATIONS`.
+
+    `choice`: `[vignette 7]`, log p (nats) over the seven answers: per example order the raw log-probabilities less the
+    base's label-bias prior, averaged over orders, then normalised. NaN rows are unscorable.
+    `raw_choice`: the same without the prior.
+    `mass`: `[vignette]`, full-vocabulary probability of the seven answers (p_ans_any), mean over orders.
+    `prefill_nll`: `[vignette]`, nats per scaffold token; None when the instrument has no scaffold.
+    `texts`: long greedy generations of this arm, empty when none were made.
+    """
+
+    arm_id: str
+    kind: ArmKind
+    method: str
+    direction_id: str | None
+    strength: float
+    dose: float
+    choice: Float[np.ndarray, "vignette 7"]
+    raw_choice: Float[np.ndarray, "vignette 7"]
+    mass: Float[np.ndarray, "vignette"]
+    prefill_nll: Float[np.ndarray, "vignette"] | None = None
+    texts: tuple[Completion, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Facts about the capture that an extraction bug would break."""
+
+    contexts: int
+    token: str
+    """The decoded token the activations were read at."""
+    expected_token: str
+    """The last token of the chat template's generation prompt."""
+    truncated: int
+    """Contexts that did not fit; must be 0."""
+    doubled_bos: bool
+    prompts_shared: bool
+    """Whether both poles' prompts differ in the persona text alone."""
+
+
+@dataclass(frozen=True)
+class Gate1Evidence:
+    """Everything gate 1 measured, for one method and one trait.
+
+    `labels`: the foundation of each vignette. `steered` covers both signs, dose 0 excluded. `nulls` are the random
+    and label-shuffled arms (`kind` tells) at positive doses. `prompt` is the persona as system prompt, unsteered.
+    `pair_findings`: what the persona linter said of this trait's pair.
+    """
+
+    trait: str
+    target: str
+    sign: int
+    along: tuple[str, ...]
+    labels: tuple[str, ...]
+    base: ArmEvidence
+    steered: tuple[ArmEvidence, ...]
+    nulls: tuple[ArmEvidence, ...]
+    prompt: ArmEvidence | None
+    layers: tuple[DirectionLayer, ...]
+    ladder: tuple[Dose, ...]
+    calibration: Calibration | None
+    extraction: Extraction | None
+    pair_findings: tuple[str, ...]
+    seed: int

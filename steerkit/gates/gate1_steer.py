@@ -1,0 +1,117 @@
+"""Gate 1: a direction must move its target foundation, and little else, before anything is built on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from steerkit.evidence import ArmEvidence, Gate1Evidence
+from steerkit.gates._gate1_config import Config as Config
+from steerkit.gates._gate1_criteria import CRITERIA
+from steerkit.gates._gate1_measured import (
+    SAME_DOSE,
+    Check,
+    Measured,
+    Result,
+    figures,
+    judged_arm,
+    measured,
+    null_p,
+    nulls_at,
+    operating_point,
+)
+from steerkit.gates._gate1_sweep import SWEEP
+from steerkit.gates._gate1_validity import VALIDITY
+from steerkit.metrics import ArmMetrics
+from steerkit.records import Outcome
+from steerkit.stats import front_probability, intervals, permutation_p
+
+QUESTION = "Does this direction move its target foundation while the model stays coherent?"
+CHECKS: tuple[Check, ...] = (*CRITERIA, *SWEEP, *VALIDITY)
+
+
+@dataclass(frozen=True)
+class EffectValue:
+    """A quantity of one arm: the fields of an `Effect`, in the quantity's own unit."""
+
+    arm_id: str
+    quantity: str
+    value: float | None
+    low: float | None
+    high: float | None
+    p_null: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What gate 1 says of one method and trait.
+
+    `verdicts`: every check in the order of `CHECKS`, then the gate itself. `operating`: the arm to go on with; None
+    where no coherent, surgical dose separates enough. `p_null`: permutation p against nulls at the judged dose.
+    """
+
+    effects: list[EffectValue]
+    verdicts: list[Result]
+    outcome: Outcome
+    operating: ArmEvidence | None
+    p_null: float | None
+
+
+def judge(evidence: Gate1Evidence, config: Config) -> Judgement:
+    """Measure every arm, run every check, and decide."""
+    study = measured(evidence, config.resamples)
+    results = [check(study, config) for check in CHECKS]
+    verdict = outcome(results)
+    operating, judged = operating_point(study, config), judged_arm(study, config)
+    return Judgement(
+        effects=list(_effects(study)),
+        verdicts=[*results, _gate(verdict, results, judged)],
+        outcome=verdict,
+        operating=None if operating is None else operating.arm,
+        p_null=None if judged is None else null_p(study, judged),
+    )
+
+
+def outcome(results: list[Result]) -> Outcome:
+    """PASS when all criteria are met; FAIL when one is not met beyond noise; INCONCLUSIVE otherwise."""
+    criteria = [result for result in results if result.kind == "criterion"]
+    if all(result.status == "met" for result in criteria):
+        return "PASS"
+    return "FAIL" if any(result.status == "not met" and not result.by_noise for result in criteria) else "INCONCLUSIVE"
+
+
+def _gate(verdict: Outcome, results: list[Result], judged: ArmMetrics | None) -> Result:
+    """The gate's own verdict, with what stands in the way of a PASS."""
+    open_criteria = [f"{r.name} ({r.status})" for r in results if r.kind == "criterion" and r.status != "met"]
+    seen = [result for result in results if result.status == "observed"]
+    found = None if judged is None else judged.interval("separation")
+    detail = f"{figures('separation', found)}; " + (", ".join(open_criteria) or "all criteria are met")
+    steps = [f"{result.name}: {result.next_step}" for result in seen] or ["operate at this dose"] * (verdict == "PASS")
+    step = "; ".join(steps) or "measure what is missing"
+    return Result("gate 1", "gate", verdict, None if found is None else found.value, None, detail, step)
+
+
+def _effects(study: Measured) -> Iterator[EffectValue]:
+    """Every quantity of every arm, and each steered arm's probability to lie on the Pareto front."""
+    for arm in study.arms:
+        for quantity, found in intervals(arm.draws).items():
+            value = arm.value(quantity)
+            low, high = (None, None) if found is None else (found.low, found.high)
+            yield EffectValue(arm.arm.arm_id, quantity, value, low, high, _effect_p(study, arm, quantity))
+    steered = (*study.negative, *study.positive)
+    if steered:
+        cost = np.stack([1 - arm.draws["coherence"] for arm in steered], axis=1)
+        gain = np.stack([arm.draws["separation"] for arm in steered], axis=1)
+        for arm, chance in zip(steered, front_probability(cost, gain), strict=True):
+            yield EffectValue(arm.arm.arm_id, "front_probability", float(chance), None, None, None)
+
+
+def _effect_p(study: Measured, arm: ArmMetrics, quantity: str) -> float | None:
+    """Share of null directions at exactly this abs(dose) that move the quantity at least as far, either way."""
+    change, value = quantity.startswith("d_") or quantity == "separation", arm.value(quantity)
+    if arm.arm.kind != "steered" or not change or value is None:
+        return None
+    dose = abs(arm.arm.dose)
+    nulls = [null.value(quantity) for null in nulls_at(study, dose) if abs(null.arm.dose - dose) <= SAME_DOSE]
+    moved = [abs(null) for null in nulls if null is not None]
+    return permutation_p(abs(value), moved) if moved else None

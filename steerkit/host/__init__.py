@@ -1,0 +1,8 @@
+"""The only package that knows transformers: load a model, render chats, run edited forward passes, generate."""
+
+from steerkit.host.blocks import Edits, edited
+from steerkit.host.chat import chat_ids, text_ids
+from steerkit.host.generate import Generation, generate
+from steerkit.host.load import Host, load
+
+__all__ = ["Edits", "Generation", "Host", "chat_ids", "edited", "generate", "load", "text_ids"]

@@ -1,0 +1,195 @@
+"""Forward passes that need little: many short rows behind one prefix, only the blocks that can differ, few logits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steerkit.host.attention import SharedPrefix
+from steerkit.host.blocks import Edits, edited, only_blocks, recorded
+from steerkit.host.load import Host
+
+ROW_TOKENS = 1024
+"""Tokens in one pass over rows: large enough for full matrix speed, small enough for the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One prefix and the rows that continue it, as token ids; a row's last `read` positions are looked at."""
+
+    prefix: tuple[int, ...]
+    suffixes: tuple[tuple[int, ...], ...]
+    read: int = 1
+
+
+def behind_common_prefix(prompts: Sequence[Sequence[int]], read: int = 1) -> Rows:
+    """Whole prompts as rows behind their longest common beginning, each row keeping at least its last `read` tokens."""
+    agree = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
+    shared = min(sum(1 for _ in agree), min(map(len, prompts)) - read)
+    return Rows(tuple(prompts[0][:shared]), tuple(tuple(prompt[shared:]) for prompt in prompts), read)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the blocks before `block` make of some rows, unedited: the starting point of every edit at or after it.
+
+    `prefix`: `[1 prefix dim]`; `chunks`: one `[row token dim]` per chunk of `_chunks`.
+    """
+
+    block: int
+    prefix: Tensor
+    chunks: tuple[Tensor, ...]
+
+
+Read = Callable[[Float[Tensor, "row read vocab"], Tensor], Tensor]
+"""(log-probabilities at a row's last positions, float32; the rows' indices) to what is kept of them."""
+
+
+def last_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None, entry: Entry | None = None) -> Tensor:
+    """What `read` keeps of the next-token log-probabilities at each row's last `rows.read` positions.
+
+    One edited state for all rows. With `entry`, which must come from the same rows, blocks before `entry.block` are not
+    run again. Returns `[row ...]` in the order of `rows.suffixes`.
+    """
+    edits = edits or {}
+    start = entry.block if entry else 0
+    rows, prefix = _shared(host, rows)
+    if prefix:
+        _pass(host, edits, start, _inputs(host, [rows.prefix], entry.prefix if entry else None), 0, prefix)
+        prefix.recording = False
+    kept: list[Tensor] = []
+    order: list[int] = []
+    for number, chunk in enumerate(_chunks(rows)):
+        inputs = _inputs(host, [rows.suffixes[i] for i in chunk], entry.chunks[number] if entry else None)
+        final = _pass(host, edits, start, inputs, len(rows.prefix), prefix)
+        kept.append(
+            read(_logprobs(host, final, [len(rows.suffixes[i]) for i in chunk], rows.read), torch.tensor(chunk))
+        )
+        order.extend(chunk)
+    return torch.cat(kept)[torch.tensor(order).argsort()]
+
+
+def entry(host: Host, rows: Rows, block: int) -> Entry | None:
+    """What the blocks before `block` make of the prefix and all rows; None where blocks cannot be skipped."""
+    if not (host.skips_blocks and host.shares_prefix and 0 < block < len(host.blocks)):
+        return None
+    prefix = SharedPrefix()
+    first = _upto(host, _inputs(host, [rows.prefix], None), block, 0, prefix)
+    prefix.recording = False
+    chunks = (
+        _upto(host, _inputs(host, [rows.suffixes[i] for i in chunk], None), block, len(rows.prefix), prefix)
+        for chunk in _chunks(rows)
+    )
+    return Entry(block, first, tuple(chunks))
+
+
+def _shared(host: Host, rows: Rows) -> tuple[Rows, SharedPrefix | None]:
+    """The rows with a prefix to record, or, where the model cannot share one, with the prefix in front of every row."""
+    if host.shares_prefix and rows.prefix:
+        return rows, SharedPrefix()
+    return Rows((), tuple((*rows.prefix, *suffix) for suffix in rows.suffixes), rows.read), None
+
+
+def _chunks(rows: Rows) -> list[list[int]]:
+    """Row indices by length, in groups of about `ROW_TOKENS` padded tokens; the same for every pass over these rows."""
+    by_length = sorted(range(len(rows.suffixes)), key=lambda i: (len(rows.suffixes[i]), i))
+    groups: list[list[int]] = [[]]
+    for i in by_length:
+        if groups[-1] and (len(groups[-1]) + 1) * len(rows.suffixes[i]) > ROW_TOKENS:
+            groups.append([])
+        groups[-1].append(i)
+    return groups
+
+
+def _inputs(host: Host, ids: Sequence[Sequence[int]], hidden: Tensor | None) -> Tensor:
+    """Right-padded token ids `[row token]`, or the stored hidden states in their place."""
+    if hidden is not None:
+        return hidden
+    longest = max(len(row) for row in ids)
+    return torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in ids], device=host.device)
+
+
+def _pass(host: Host, edits: Edits, start: int, inputs: Tensor, offset: int, prefix: SharedPrefix | None) -> Tensor:
+    """The final normed hidden states `[row token dim]` of rows at positions offset, offset + 1, ..."""
+    index = torch.zeros(inputs.shape[0], dtype=torch.long)
+    if start and start - 1 in edits:
+        inputs = edits[start - 1](inputs, index)
+    with torch.inference_mode(), only_blocks(host, start, len(host.blocks)), edited(host, edits, index):
+        return _run(host, inputs, offset, prefix)
+
+
+def _upto(host: Host, inputs: Tensor, block: int, offset: int, prefix: SharedPrefix | None) -> Tensor:
+    """The unedited output of block `block - 1`, `[row token dim]`."""
+    with (
+        torch.inference_mode(),
+        only_blocks(host, 0, block),
+        recorded(host, {block - 1: lambda hidden: hidden}) as seen,
+    ):
+        _run(host, inputs, offset, prefix)
+    return seen[block - 1]
+
+
+def _run(host: Host, inputs: Tensor, offset: int, prefix: SharedPrefix | None) -> Tensor:
+    positions = torch.arange(offset, offset + inputs.shape[1], device=inputs.device)[None].expand(inputs.shape[0], -1)
+    named = {"inputs_embeds": inputs} if inputs.is_floating_point() else {"input_ids": inputs}
+    sharing = {"shared_prefix": prefix} if prefix else {}
+    output = host.decoder(**named, position_ids=positions, use_cache=False, **sharing)
+    hidden: Tensor = output.last_hidden_state
+    return hidden
+
+
+def _logprobs(host: Host, hidden: Tensor, lengths: list[int], read: int) -> Float[Tensor, "row read vocab"]:
+    """Log-probabilities of the next token at the last `read` real positions of each row."""
+    last = torch.tensor(lengths)[:, None] - torch.arange(read, 0, -1)[None]
+    picked = hidden[torch.arange(len(lengths))[:, None], last]
+    with torch.inference_mode():
+        logits: Tensor = host.model.lm_head(picked)
+    return logits.float().log_softmax(-1)
+
+
+def plain_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None, batch: int = 8) -> Tensor:
+    """The same numbers the plain way: one full prompt per row, `batch` rows at a time, every block, every position."""
+    kept = []
+    for first in range(0, len(rows.suffixes), batch):
+        part = range(first, min(first + batch, len(rows.suffixes)))
+        ids = [[*rows.prefix, *rows.suffixes[i]] for i in part]
+        padded, lengths = _inputs(host, ids, None), [len(row) for row in ids]
+        with torch.inference_mode(), edited(host, edits or {}, torch.zeros(len(ids), dtype=torch.long)):
+            logits = host.model(input_ids=padded, use_cache=False).logits.float().log_softmax(-1)
+        last = torch.tensor(lengths)[:, None] - torch.arange(rows.read, 0, -1)[None]
+        kept.append(read(logits[torch.arange(len(ids))[:, None], last], torch.tensor(list(part))))
+    return torch.cat(kept)
+
+
+def block_outputs(host: Host, rows: Rows, blocks: Sequence[int]) -> dict[int, Float[Tensor, "row dim"]]:
+    """The unedited output of each named block at every row's last token, float32, CPU; later blocks do not run."""
+    rows, prefix = _shared(host, rows)
+    if prefix:
+        _upto(host, _inputs(host, [rows.prefix], None), max(blocks) + 1, 0, prefix)
+        prefix.recording = False
+    order: list[int] = []
+    parts: dict[int, list[Tensor]] = {block: [] for block in blocks}
+    for chunk in _chunks(rows):
+        ids = _inputs(host, [rows.suffixes[i] for i in chunk], None)
+        last = torch.tensor([len(rows.suffixes[i]) - 1 for i in chunk])
+        seen = _last_tokens(host, ids, last, blocks, len(rows.prefix), prefix)
+        for block in blocks:
+            parts[block].append(seen[block].float().cpu())
+        order.extend(chunk)
+    back = torch.tensor(order).argsort()
+    return {block: torch.cat(parts[block])[back] for block in blocks}
+
+
+def _last_tokens(
+    host: Host, ids: Tensor, last: Tensor, blocks: Sequence[int], offset: int, prefix: SharedPrefix | None
+) -> dict[int, Tensor]:
+    def select(hidden: Tensor) -> Tensor:
+        return hidden[torch.arange(len(last)), last]
+
+    everywhere = dict.fromkeys(blocks, select)
+    with torch.inference_mode(), only_blocks(host, 0, max(blocks) + 1), recorded(host, everywhere) as seen:
+        _run(host, ids, offset, prefix)
+    return seen

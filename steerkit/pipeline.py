@@ -1,0 +1,370 @@
+"""The pipelines: each lists its stages in order and yields what they return; whoever consumes the steps stores them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from torch import Tensor
+
+from steerkit.errors import RunError
+from steerkit.evidence import Extraction
+from steerkit.gates import gate1_steer
+from steerkit.gates._gate1_measured import judged_arm, measured
+from steerkit.host import Edits, Host, chat_ids
+from steerkit.inputs import Context, Dilemma, VignetteText, drawn
+from steerkit.personas import Persona
+from steerkit.plugins import load
+from steerkit.records import (
+    FOUNDATIONS,
+    Answer,
+    Arm,
+    ArmKind,
+    Calibration,
+    Direction,
+    Dose,
+    Effect,
+    Prior,
+    Record,
+    Verdict,
+)
+from steerkit.spec import RunSpec, canonical, digest, run_id, unit_id
+from steerkit.stages.assemble import gate1_evidence, only
+from steerkit.stages.capture import Captured, band, capture
+from steerkit.stages.dose import calibrate, ladder, widened
+from steerkit.stages.fit import fit, layers, mean_norm, nulls, states, tensors
+from steerkit.stages.score import answers, choice, mass, set_mean_prior
+from steerkit.stages.steer import Fitted, uniform
+from steerkit.stages.write import write
+
+WIDENINGS = 3
+"""How often a ladder that missed the target is extended, each time about 25-fold."""
+NULL_RUNGS = (0.8, 1.3, 2.0, 3.2)
+"""First rungs of a null direction, relative to the real direction's calibrated residual norm."""
+
+
+class Memory(Protocol):
+    """What earlier, interrupted runs of the same spec left behind."""
+
+    def recall(self, unit: str) -> list[Record] | None:
+        """The records of a finished unit of work, or None."""
+        ...
+
+    def put_tensors(self, tensors: Mapping[str, Tensor]) -> str:
+        """Keep tensors under their hash."""
+        ...
+
+    def get_tensors(self, sha256: str) -> dict[str, Tensor]:
+        """The tensors of a hash."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A spec with everything it names, loaded."""
+
+    spec: RunSpec
+    host: Host
+    persona: Persona
+    vignettes: tuple[VignetteText, ...]
+    contexts: tuple[Context, ...]
+    dilemmas: tuple[Dilemma, ...]
+    method_config: Any
+    instrument_config: Any
+    gate_config: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished unit of work. `fresh`: done now rather than remembered. `total`: units of the whole run.
+
+    `headline`: what it showed, in a few words; empty when it showed nothing by itself.
+    """
+
+    unit_id: str
+    stage: str
+    name: str
+    records: list[Record]
+    fresh: bool
+    total: int
+    headline: str = ""
+
+
+Work = Callable[[str], list[Record]]
+"""A unit's id to its records."""
+
+
+@dataclass
+class _Gate1:
+    """Gate 1 under way: the records so far and what later stages need of earlier ones."""
+
+    job: Job
+    memory: Memory
+    run: str
+    records: list[Record] = field(default_factory=list)
+    captured: Captured | None = None
+    directions: list[Fitted] = field(default_factory=list)
+    prepared: Any = None
+
+    def step(self, stage: str, name: str, work: Work) -> Step:
+        """Do a unit of work, or remember it."""
+        unit = unit_id(self.run, stage, name)
+        remembered = self.memory.recall(unit)
+        records = work(unit) if remembered is None else remembered
+        self.records.extend(records)
+        return Step(unit, stage, name, records, remembered is None, self.total(), self._headline(records))
+
+    def _headline(self, records: Sequence[Record]) -> str:
+        """The target's level on the base, or its shift in a steered arm; what a waiting user wants to know first."""
+        arms = [arm for arm in only(Arm, records) if arm.kind in ("base", "steered", "prompt")]
+        if not arms:
+            return ""
+        now, base = only(Answer, records), [a for a in only(Answer, self.records) if a.arm_id == self._base_id()]
+        level, level_of_mass = self._target_nats(now), self._mass(now)
+        if arms[0].kind == "base":
+            return f"{self.job.persona.target} {level:+.2f} nats, answer mass {level_of_mass:.2f}"
+        shift, kept = level - self._target_nats(base), level_of_mass / self._mass(base)
+        return f"d{self.job.persona.target} {shift:+.2f} nats, coherence {kept:.2f}"
+
+    def _base_id(self) -> str:
+        return next(arm.arm_id for arm in only(Arm, self.records) if arm.kind == "base")
+
+    def _target_nats(self, read: Sequence[Answer]) -> float:
+        """Mean log p[target] over the target's vignettes (nats)."""
+        column = FOUNDATIONS.index(self.job.persona.target)
+        labels = [answer.foundation for answer in read if answer.ordering == 0]
+        table = choice(read, only(Prior, self.records))[:, column]
+        return float(
+            np.mean([value for value, label in zip(table, labels, strict=True) if label == self.job.persona.target])
+        )
+
+    def _mass(self, read: Sequence[Answer]) -> float:
+        return float(mass(read).mean())
+
+    def total(self) -> int:
+        """How many units the run has."""
+        dose = self.job.spec.dose
+        arms = len(dose.multiples) + len(dose.negative_multiples)
+        return arms + (dose.random_directions + dose.shuffled_directions) * dose.null_doses + 7
+
+    def blocks(self) -> tuple[int, ...]:
+        """The steered blocks."""
+        return band(self.job.host, self.job.spec.capture.band)
+
+    def score(self, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float) -> Work:
+        """The work of scoring one arm."""
+        system = self.job.persona.system_prompt("positive") if kind == "prompt" else None
+
+        def work(unit: str) -> list[Record]:
+            arm = self._arm(unit, kind, fitted, strength, dose, system)
+            edits = uniform(fitted, strength) if fitted else {}
+            return [arm, *answers(arm, self.job.vignettes, self._reading(edits, system))]
+
+        return work
+
+    def _reading(self, edits: Edits, system: str | None) -> Tensor:
+        instrument = load("instruments", self.job.spec.instrument)
+        if system is None and self.prepared is not None:
+            return _tensor(instrument.read(self.job.host, self.prepared, edits))
+        texts = [vignette.text for vignette in self.job.vignettes]
+        first = self.blocks()[0]
+        prepared = instrument.prepare(
+            self.job.host, texts, self.job.instrument_config, system=system, first_block=first
+        )
+        if system is None:
+            self.prepared = prepared
+        return _tensor(instrument.read(self.job.host, prepared, edits))
+
+    def _arm(
+        self, unit: str, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float, system: str | None
+    ) -> Arm:
+        return Arm(
+            run_id=self.run,
+            unit_id=unit,
+            arm_id=digest(self.run, kind, fitted and fitted.direction_id, dose),
+            kind=kind,
+            method=fitted.method if fitted else "none",
+            direction_id=fitted.direction_id if fitted else None,
+            strength=strength,
+            dose=dose,
+            eval_hash=self.eval_hash(),
+            instrument=self.job.spec.instrument,
+            system_prompt=system,
+        )
+
+    def eval_hash(self) -> str:
+        """Deltas exist only between arms that share it."""
+        spec = self.job.spec
+        return digest(spec.vignettes_hash, spec.vignettes, spec.instrument, spec.instrument_config, spec.fingerprint)
+
+    def base(self, unit: str) -> list[Record]:
+        """The base arm with the label-bias prior, which only the base may define."""
+        scored = self.score("base", None, 0.0, 0.0)(unit)
+        base = only(Answer, scored)
+        if any(answer.outside_mass != answer.outside_mass for answer in base):
+            raise RunError("the base's answers must be finite, but the model gave NaN; try --dtype float32")
+        prior = set_mean_prior(only(Arm, scored)[0], base)
+        return [*scored, *(prior if self.job.instrument_config.prior == "set-mean" else [])]
+
+    def fit(self, unit: str) -> list[Record]:
+        """Capture activations once, fit the method and its null directions, and keep their tensors."""
+        spec, config = self.job.spec, self.job.method_config
+        chosen, _ = drawn(self.job.contexts, spec.capture.contexts, spec.seed)
+        texts = [context.text for context in chosen]
+        captured = capture(self.job.host, self.job.persona, texts, self.blocks())
+        real = fit(captured, spec.method, config, self.run)
+        seed = spec.seed * 1000
+        empty = [
+            null
+            for kind, count in (("random", spec.dose.random_directions), ("shuffled", spec.dose.shuffled_directions))
+            for null in nulls(captured, spec.method, config, self.run, kind, range(seed, seed + count))
+        ]
+        self.captured, self.directions = captured, [real, *empty]
+        return [record for fitted in self.directions for record in self._kept(fitted, unit)]
+
+    def _kept(self, fitted: Fitted, unit: str) -> list[Record]:
+        assert self.captured is not None
+        direction = Direction(
+            run_id=self.run,
+            unit_id=unit,
+            direction_id=fitted.direction_id,
+            method=fitted.method,
+            kind=fitted.kind,  # type: ignore[arg-type]
+            config=canonical(self.job.method_config),
+            artifact=self.memory.put_tensors(tensors(fitted)),
+            extraction=canonical(msgspec.to_builtins(self.captured.extraction)),
+        )
+        return [direction, *layers(self.captured, fitted, self.run, unit)]
+
+    def restore(self) -> None:
+        """The fitted directions from their records, when the unit that fitted them was remembered."""
+        self.directions = self.directions or [
+            Fitted(
+                d.direction_id,
+                d.method,
+                d.kind,
+                self.job.method_config,
+                {b: _on(self.job.host, state) for b, state in states(self.memory.get_tensors(d.artifact)).items()},
+            )
+            for d in only(Direction, self.records)
+        ]
+
+    def extraction(self) -> Extraction:
+        """The facts of the capture."""
+        return msgspec.json.decode(only(Direction, self.records)[0].extraction, type=Extraction)
+
+    def prompts(self) -> list[list[int]]:
+        """Chat prompts for calibration, from contexts that were not used for extraction."""
+        spec = self.job.spec
+        _, held_out = drawn(self.job.contexts, spec.capture.contexts, spec.seed)
+        return [chat_ids(self.job.host, context.text) for context in held_out[: spec.dose.prompts]]
+
+    def calibrate_real(self, unit: str) -> list[Record]:
+        """The real direction's ladder and calibrated strength."""
+        real = self.directions[0]
+        rungs = [(real, strength) for strength in self.job.spec.dose.ladder]
+        return self._calibrated(rungs, unit)
+
+    def calibrate_nulls(self, unit: str) -> list[Record]:
+        """All null directions' ladders in one batch, around the residual norm of the real one's dose."""
+        real, *empty = self.directions
+        reached = self.unit_strength() * mean_norm(real)
+        return self._calibrated([(n, reached / mean_norm(n) * rung) for n in empty for rung in NULL_RUNGS], unit)
+
+    def _calibrated(self, rungs: Sequence[tuple[Fitted, float]], unit: str) -> list[Record]:
+        dose, prompts = self.job.spec.dose, self.prompts()
+        by_id = {fitted.direction_id: fitted for fitted, _ in rungs}
+        doses: dict[str, list[Dose]] = {name: [] for name in by_id}
+        found: dict[str, Calibration] = {}
+        for _ in range(1 + WIDENINGS):
+            for rung in ladder(self.job.host, rungs, prompts, dose.tokens, self.run, unit):
+                doses[rung.direction_id].append(rung)
+            found = {name: calibrate(doses[name], dose.target, self.run, unit) for name in by_id}
+            missed = [name for name, calibration in found.items() if calibration.strength is None]
+            rungs = [(by_id[n], strength) for n in missed for strength in widened(doses[n], dose.target, 1.5)]
+            if not rungs:
+                break
+        return [*(d for group in doses.values() for d in group), *found.values()]
+
+    def unit_strength(self) -> float:
+        """The real direction's calibrated strength; its natural step when it is uncalibrated."""
+        return self.strengths().get(self.directions[0].direction_id, 1.0)
+
+    def strengths(self) -> dict[str, float]:
+        """Calibrated strength by direction."""
+        return {c.direction_id: c.strength for c in only(Calibration, self.records) if c.strength is not None}
+
+    def null_doses(self) -> list[float]:
+        """The doses around the operating point, at which the null directions are scored."""
+        config, multiples = self.job.gate_config, sorted(self.job.spec.dose.multiples)
+        study = measured(self.evidence(), config.resamples)
+        arm = judged_arm(study, config)
+        centre = multiples.index(arm.arm.dose) if arm else len(multiples) // 2
+        count = min(self.job.spec.dose.null_doses, len(multiples))
+        first = min(max(0, centre - count // 2), len(multiples) - count)
+        return multiples[first : first + count]
+
+    def write(self, unit: str) -> list[Record]:
+        """Greedy texts of the base and of every dose of the real direction."""
+        spec = self.job.spec
+        arms = [arm for arm in only(Arm, self.records) if arm.kind in ("base", "steered")]
+        prompts = [d for d in self.job.dilemmas if d.kind == "pressure"][: spec.texts]
+        return list(write(self.job.host, self.directions[0], arms, prompts, spec.text_tokens, self.run, unit))
+
+    def evidence(self) -> Any:
+        """What has been measured so far."""
+        return gate1_evidence(self.records, self.job.persona, self.extraction(), self.job.spec.seed)
+
+    def judge(self, unit: str) -> list[Record]:
+        """Every effect with its interval and every check's verdict."""
+        judgement = gate1_steer.judge(self.evidence(), self.job.gate_config)
+        own: dict[str, Any] = {"run_id": self.run, "unit_id": unit}
+        effects = [Effect(**own, **_fields(effect, Effect)) for effect in judgement.effects]
+        if judgement.operating is not None:
+            arm, p = judgement.operating, judgement.p_null
+            effects.append(
+                Effect(**own, arm_id=arm.arm_id, quantity="operating", value=arm.dose, low=None, high=None, p_null=p)
+            )
+        return [*effects, *(Verdict(**own, gate="gate1", **_fields(v, Verdict)) for v in judgement.verdicts)]
+
+
+def gate1(job: Job, memory: Memory) -> Iterator[Step]:
+    """base > capture > fit > dose > score > write > judge, one step per unit of work."""
+    study = _Gate1(job, memory, run_id(job.spec))
+    dose = job.spec.dose
+    yield study.step("score", "base", study.base)
+    yield study.step("fit", job.spec.method, study.fit)
+    study.restore()
+    yield study.step("dose", job.spec.method, study.calibrate_real)
+    real, *empty = study.directions
+    unit = study.unit_strength()
+    for multiple in (*dose.multiples, *(-m for m in dose.negative_multiples)):
+        yield study.step(
+            "score", f"{job.spec.method} {multiple:+g}", study.score("steered", real, multiple * unit, multiple)
+        )
+    yield study.step("score", "prompt", study.score("prompt", None, 0.0, 0.0))
+    yield study.step("write", "texts", study.write)
+    yield study.step("dose", "nulls", study.calibrate_nulls)
+    reached = study.strengths()
+    for multiple in study.null_doses():
+        for number, null in enumerate(empty):
+            if null.direction_id in reached:
+                work = study.score(null.kind, null, multiple * reached[null.direction_id], multiple)  # type: ignore[arg-type]
+                yield study.step("score", f"{null.kind} {number} {multiple:+g}", work)
+    yield study.step("judge", "gate1", study.judge)
+
+
+def _fields(value: Any, record: type[Record]) -> dict[str, Any]:
+    """The attributes of a result that are columns of a record."""
+    given = {name for name in record.__struct_fields__ if name not in ("run_id", "unit_id", "gate")}
+    return {name: getattr(value, name) for name in given}
+
+
+def _on(host: Host, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(host.device) for name, tensor in state.items()}
+
+
+def _tensor(value: Any) -> Tensor:
+    tensor: Tensor = value
+    return tensor

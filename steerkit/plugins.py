@@ -1,0 +1,94 @@
+"""Finds methods, gates and instruments by name without importing them, and says what each must offer."""
+
+import importlib
+import pkgutil
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
+
+from steerkit.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from steerkit.contrast import Contrast, State, WeightEdit
+    from steerkit.spec import Setting
+
+Kind = Literal["methods", "gates", "instruments"]
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A steering method: a module of `steerkit.methods` or of the entry-point group `steerkit.methods`.
+
+    One site at a time; the state lives on `hidden`'s device. Its docstring ends with the source.
+    """
+
+    SITE: str
+    """Where it acts: 'residual' is the residual stream after a block."""
+    Config: "type[Setting]"
+
+    def fit(self, contrast: "Contrast", config: Any) -> "State":
+        """Named tensors learned from a contrast; RunError where it is degenerate."""
+        ...
+
+    def step(self, state: "State", config: Any) -> "Tensor":
+        """What strength 1 adds, `[dim]`, in the site's units; where the token decides how much, the most."""
+        ...
+
+    def steer(self, hidden: "Tensor", state: "State", strength: "Tensor", config: Any) -> "Tensor":
+        """`hidden` `[batch token dim]` steered by `strength` `[batch]`; 0 is the identity, to the bit."""
+        ...
+
+
+@runtime_checkable
+class Bakeable(Method, Protocol):
+    """A method that static weights can hold exactly; every other one says why not in `NOT_BAKEABLE`."""
+
+    def bake(self, state: "State", strength: float, block: "Module", config: Any) -> "WeightEdit":
+        """What to add to the block's weights to do what `steer` does at this strength."""
+        ...
+
+
+def _built_in(kind: Kind) -> dict[str, str]:
+    folder = Path(__file__).parent / kind
+    return {
+        m.name: f"steerkit.{kind}.{m.name}" for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")
+    }
+
+
+def _entry_points(kind: Kind) -> list[EntryPoint]:
+    return list(entry_points(group=f"steerkit.{kind}"))
+
+
+def sources(kind: Kind) -> dict[str, str]:
+    """Plugin name to the module that holds it.
+
+    Raises UsageError when two plugins share a name.
+    """
+    found = _built_in(kind)
+    for point in _entry_points(kind):
+        if point.name in found:
+            raise UsageError(
+                f"two {kind} are named {point.name!r}: {found[point.name]} and {point.value}; uninstall or rename one"
+            )
+        found[point.name] = point.value
+    return dict(sorted(found.items()))
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """Import one plugin by its name.
+
+    Raises UsageError for an unknown name, listing the known ones.
+    """
+    known = sources(kind)
+    if name not in known:
+        raise unknown(kind.removesuffix("s"), name, known)
+    return importlib.import_module(known[name])
+
+
+def load_method(name: str) -> Method:
+    """The steering method of that name."""
+    return cast(Method, load("methods", name))

@@ -1,0 +1,149 @@
+"""Run a pipeline into a store: register, resume, store every step as it comes, and say how far it is."""
+
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from torch import Tensor
+
+from steerkit import __version__
+from steerkit.errors import SteerkitError, UsageError
+from steerkit.pipeline import Job, Step, gate1
+from steerkit.records import TABLES, Record, Run, RunEvent, Unit
+from steerkit.records import Vignette as VignetteRecord
+from steerkit.spec import canonical, digest, run_id, unit_id
+from steerkit.store import Store
+
+Report = Callable[[Step, float], None]
+"""Called after every step with the seconds it took."""
+
+
+class StoredMemory:
+    """What a store knows of one run, as a pipeline's memory."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store = store
+        self._units = _by_unit(load_records(store, run))
+
+    def recall(self, unit: str) -> list[Record] | None:
+        """The records of a finished unit of work, or None."""
+        return self._units.get(unit)
+
+    def put_tensors(self, tensors: Mapping[str, Tensor]) -> str:
+        """Keep tensors beside the database under their hash."""
+        return self._store.put_tensors(tensors)
+
+    def get_tensors(self, sha256: str) -> dict[str, Tensor]:
+        """The tensors of a hash."""
+        return self._store.get_tensors(sha256)
+
+
+def load_records(store: Store, run: str) -> list[Record]:
+    """Every record of one run, table by table."""
+    return [record for kind in TABLES.values() for record in store.records(kind, run)]
+
+
+def _by_unit(records: list[Record]) -> dict[str, list[Record]]:
+    """Finished units only: a unit whose `Unit` record is missing never happened."""
+    finished = {record.unit_id for record in records if isinstance(record, Unit)}
+    found: dict[str, list[Record]] = {unit: [] for unit in finished}
+    for record in records:
+        if record.unit_id in finished and not isinstance(record, Unit):
+            found[record.unit_id].append(record)
+    return found
+
+
+def execute(store: Store, job: Job, request: str, report: Report) -> str:
+    """Run gate 1, storing each step; what an interrupted run finished is not done again. Returns the run's id.
+
+    Raises UsageError when another process is running the same spec into this store.
+    """
+    run = run_id(job.spec)
+    with _alone(store, run), store.ingesting():
+        memory = StoredMemory(store, run)
+        store.append([*_registration(job, run, request, memory), _event(run, "started", "")])
+        try:
+            for step, seconds in _timed(gate1(job, memory)):
+                if step.fresh:
+                    done = Unit(run_id=run, unit_id=step.unit_id, stage=step.stage, name=step.name, seconds=seconds)
+                    store.append([*step.records, done])
+                report(step, seconds)
+        except KeyboardInterrupt:
+            store.append([_event(run, "interrupted", "")])
+            raise
+        except SteerkitError as error:
+            store.append([_event(run, "failed", str(error))])
+            raise
+        store.append([_event(run, "finished", "")])
+    return run
+
+
+def _timed(steps: Iterator[Step]) -> Iterator[tuple[Step, float]]:
+    start = time.perf_counter()
+    for step in steps:
+        yield step, time.perf_counter() - start
+        start = time.perf_counter()
+
+
+def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> list[Record]:
+    """The run, its thresholds and its vignettes, before any data exist; nothing when registered before."""
+    unit = unit_id(run, "register")
+    if memory.recall(unit) is not None:
+        return []
+    spec, thresholds = job.spec, canonical(job.gate_config)
+    registered = Run(
+        run_id=run,
+        unit_id=unit,
+        gate=spec.gate,
+        method=spec.method,
+        trait=spec.trait,
+        model=spec.model,
+        fingerprint=spec.fingerprint,
+        dtype=spec.dtype,
+        device=job.host.device,
+        seed=spec.seed,
+        spec=canonical(spec),
+        request=request,
+        thresholds=thresholds,
+        thresholds_hash=digest(thresholds),
+        version=__version__,
+        registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    vignettes = [
+        VignetteRecord(
+            run_id=run, unit_id=unit, vignette=v.id, foundation=v.foundation, text=v.text, set_hash=spec.vignettes_hash
+        )
+        for v in job.vignettes
+    ]
+    return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
+
+
+def _event(run: str, state: str, detail: str) -> RunEvent:
+    return RunEvent(
+        run_id=run,
+        unit_id=unit_id(run, "event"),
+        seq=time.time_ns(),
+        state=state,  # type: ignore[arg-type]
+        detail=detail,
+        pid=os.getpid(),
+        host=platform.node(),
+    )
+
+
+@contextmanager
+def _alone(store: Store, run: str) -> Iterator[None]:
+    """Hold the run's lock; the kernel drops it when the process dies."""
+    folder = store.folder / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / run).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"run {run} is being written by another process into {store.path}; wait for it, or use another --store"
+            ) from None
+        yield

@@ -1,0 +1,107 @@
+"""What a run was asked to do; the run's id is a hash of it, so an identical question has an identical name."""
+
+import hashlib
+import math
+from typing import Any
+
+import msgspec
+
+from steerkit.errors import UsageError
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every validated settings class."""
+
+
+class CaptureSpec(Setting, frozen=True, kw_only=True):
+    """Where activations come from."""
+
+    contexts: int = 64
+    """How many context messages, drawn at random with the run's seed."""
+    contexts_hash: str = ""
+    band: tuple[float, float] = (0.3, 0.67)
+    """Steered blocks as fractions of depth: int(low * blocks) to int(high * blocks) - 1."""
+
+
+class DoseSpec(Setting, frozen=True, kw_only=True):
+    """What 'dose 1' means and which multiples are scored."""
+
+    target: float = 1.0
+    """95th percentile of per-token KL(steered || base), nats."""
+    multiples: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    """Positive doses that are scored."""
+    negative_multiples: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    """Doses scored with the opposite sign."""
+    null_doses: int = 3
+    """How many doses around the operating point the null directions are scored at."""
+    random_directions: int = 3
+    shuffled_directions: int = 2
+    ladder: tuple[float, ...] = (0.1, 0.18, 0.32, 0.56, 1.0, 1.8, 3.2, 5.6)
+    """First rungs of the calibration, in natural steps."""
+    prompts: int = 4
+    """Contexts held out from extraction, for the calibration."""
+    tokens: int = 20
+    """Greedy tokens per rung and prompt."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a dose that cannot be."""
+        for value in (self.target, *self.multiples, *self.negative_multiples, *self.ladder):
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"a dose must be a finite number above 0, but got {value}")
+        if self.random_directions + self.shuffled_directions < 1 or self.null_doses < 1:
+            raise UsageError("null controls must be at least one direction at one dose; they are part of the gate")
+
+
+class RunSpec(Setting, frozen=True, kw_only=True):
+    """Everything that decides a run's numbers."""
+
+    gate: str
+    method: str
+    trait: str
+    persona: str
+    """Hash of the persona pair."""
+    target: str
+    """The foundation the trait is read on."""
+    sign: int
+    """+1 or -1: which way the target should move."""
+    model: str
+    fingerprint: str
+    dtype: str
+    seed: int
+    instrument: str
+    vignettes_hash: str
+    dilemmas_hash: str = ""
+    vignettes: int | None = None
+    """Scored vignettes per run (stratified); None is all."""
+    method_config: dict[str, Any] = {}
+    instrument_config: dict[str, Any] = {}
+    gate_config: dict[str, Any] = {}
+    capture: CaptureSpec = CaptureSpec()
+    dose: DoseSpec = DoseSpec()
+    texts: int = 2
+    """Fixed dilemmas answered greedily at every dose."""
+    text_tokens: int = 80
+    """Length of those answers (tokens)."""
+    attempt: int = 0
+    """Counts repetitions of one question (`--again`)."""
+    version: str = ""
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces; equal values give equal text."""
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def digest(*parts: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of the parts' canonical JSON."""
+    return hashlib.sha256("\x1f".join(canonical(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def run_id(spec: RunSpec) -> str:
+    """The run's name: a hash of everything that decides its numbers."""
+    return digest(spec)
+
+
+def unit_id(run: str, stage: str, *inputs: Any) -> str:
+    """The name of one unit of work of a run."""
+    return digest(run, stage, *inputs)

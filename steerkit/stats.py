@@ -1,0 +1,182 @@
+"""Intervals, permutation p, Pareto fronts and classification figures: arrays in, numbers out."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.stats import rankdata
+
+from steerkit.errors import UsageError
+
+UNDEFINED_SHARE = 0.025
+"""An interval with more undefined resamples than one of its tails holds is not reported (fraction)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its percentile-bootstrap 95% interval, in the value's own unit."""
+
+    value: float
+    low: float
+    high: float
+
+    def covers(self, point: float) -> bool:
+        """Whether the point lies inside the interval, ends included."""
+        return self.low <= point <= self.high
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often each vignette is drawn in each bootstrap resample; one matrix serves every arm and quantity of a run.
+
+    `weights`: `[resample vignette]`, counts. Row 0 is all ones: the data as measured, so a quantity's value and its
+    interval come from the same code.
+    """
+
+    weights: Float[np.ndarray, "resample vignette"]
+
+    def means(
+        self, values: Shaped[np.ndarray, "vignette column"], rows: Bool[np.ndarray, "vignette column"]
+    ) -> Float[np.ndarray, "resample column"]:
+        """Each column's mean over its own rows, per resample; NaN where a resample drew none of them."""
+        masks = {rows[:, column].tobytes(): column for column in range(rows.shape[1])}
+        place = {mask: index for index, mask in enumerate(masks)}
+        group = [values.shape[1] + place[rows[:, column].tobytes()] for column in range(rows.shape[1])]
+        sums = self.weights @ np.hstack([np.where(rows, values, 0.0), rows[:, list(masks.values())]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(sums[:, : values.shape[1]] / sums[:, group])
+
+    def mean(
+        self, values: Shaped[np.ndarray, "vignette"], rows: Bool[np.ndarray, "vignette"]
+    ) -> Float[np.ndarray, "resample"]:
+        """`means` of a single column."""
+        return self.means(values[:, None], rows[:, None])[:, 0]
+
+
+def resample(labels: Sequence[str], seed: int, resamples: int = 2000) -> Resamples:
+    """Bootstrap weights over vignettes, stratified: every label keeps its number of vignettes in every resample.
+
+    Raises UsageError for no vignettes or fewer than 1 resample.
+    """
+    if resamples < 1 or not labels:
+        raise UsageError(f"a bootstrap needs vignettes and resamples >= 1, but got {len(labels)} and {resamples}")
+    generator = np.random.default_rng(seed)
+    names = np.asarray(labels)
+    weights = np.ones((resamples + 1, len(names)))
+    for name in sorted(set(labels)):
+        members = np.flatnonzero(names == name)
+        weights[1:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+    return Resamples(weights)
+
+
+def interval(draws: Float[np.ndarray, "resample"]) -> Interval | None:
+    """The value of row 0 with the 2.5th and 97.5th percentile of the rest; None where it is undefined."""
+    value, rest = float(draws[0]), draws[1:]
+    defined = rest[np.isfinite(rest)]
+    if not np.isfinite(value) or len(defined) < (1 - UNDEFINED_SHARE) * len(rest):
+        return None
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Interval(value, float(low), float(high))
+
+
+def intervals(draws: Mapping[str, Float[np.ndarray, "resample"]]) -> dict[str, Interval | None]:
+    """`interval` of many quantities at once."""
+    whole = [name for name, values in draws.items() if np.isfinite(values).all()]
+    block = np.stack([draws[name] for name in whole], axis=1) if whole else np.zeros((2, 0))
+    low, high = np.quantile(block[1:], (0.025, 0.975), axis=0)
+    found = {name: Interval(float(block[0, i]), float(low[i]), float(high[i])) for i, name in enumerate(whole)}
+    return {name: found[name] if name in found else interval(values) for name, values in draws.items()}
+
+
+def paired_bootstrap(
+    values_by_arm: Mapping[str, Float[np.ndarray, "vignette"]],
+    labels: Sequence[str],
+    statistic: Callable[[dict[str, Float[np.ndarray, "resample"]]], Float[np.ndarray, "resample"]],
+    seed: int,
+    resamples: int = 2000,
+) -> Interval | None:
+    """Interval of a statistic of several arms' means; every resample draws the same vignettes in all arms.
+
+    `statistic` maps each arm's means `[resample]` to one figure per resample. A vignette that is NaN in one arm is
+    left out of all of them, so the comparison stays paired.
+    """
+    values = np.stack(list(values_by_arm.values()), axis=1)
+    shared = np.isfinite(values).all(axis=1)
+    means = resample(labels, seed, resamples).means(values, np.broadcast_to(shared[:, None], values.shape))
+    return interval(statistic(dict(zip(values_by_arm, means.T, strict=True))))
+
+
+def permutation_p(observed: float, nulls: Sequence[float]) -> float:
+    """Share of nulls at least as large as the observation, itself and ties up to rounding included.
+
+    The +1 correction: never below 1 / (nulls + 1), which is the test's resolution. Phipson & Smyth 2010, equation 2.
+    """
+    as_large = sum(null >= observed or math.isclose(null, observed) for null in nulls)
+    return (1 + as_large) / (1 + len(nulls))
+
+
+def pareto_front(
+    cost: Float[np.ndarray, "*resample point"], gain: Float[np.ndarray, "*resample point"]
+) -> Bool[np.ndarray, "*resample point"]:
+    """Which points no other point beats: none has at most their cost and at least their gain, and one of both strictly.
+
+    Lower cost and higher gain are better; a point with a NaN is never on the front.
+    """
+    no_dearer = cost[..., :, None] <= cost[..., None, :]
+    no_worse = gain[..., :, None] >= gain[..., None, :]
+    better = (cost[..., :, None] < cost[..., None, :]) | (gain[..., :, None] > gain[..., None, :])
+    beaten = (no_dearer & no_worse & better).any(axis=-2)
+    return np.asarray(~beaten & np.isfinite(cost) & np.isfinite(gain))
+
+
+def front_probability(
+    cost: Float[np.ndarray, "resample point"], gain: Float[np.ndarray, "resample point"]
+) -> Float[np.ndarray, "point"]:
+    """Share of bootstrap resamples in which each point lies on the Pareto front (fraction); row 0 is not a resample."""
+    return np.asarray(pareto_front(cost[1:], gain[1:]).mean(axis=0))
+
+
+def log_softmax(scores: Float[np.ndarray, "*row answer"]) -> Float[np.ndarray, "*row answer"]:
+    """Log-probabilities over the last axis (nats); a row with a NaN becomes NaN."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def one_vs_rest_auc(
+    scores: Float[np.ndarray, "vignette answer"], labels: Sequence[str], names: Sequence[str]
+) -> dict[str, float]:
+    """Area under the ROC curve of each answer's score against "this is the label", over rows without a NaN.
+
+    The Mann-Whitney statistic over the product of both group sizes; names without a row on either side are left out.
+    """
+    finite = ~np.isnan(scores).any(axis=1)
+    truth = np.asarray(labels)[finite]
+    areas = {}
+    for column, name in enumerate(names):
+        positive = truth == name
+        inside, outside = int(positive.sum()), int((~positive).sum())
+        if inside and outside:
+            ranks = rankdata(scores[finite, column])[positive]
+            areas[name] = float((ranks.sum() - inside * (inside + 1) / 2) / (inside * outside))
+    return areas
+
+
+def informedness(
+    picks: Int[np.ndarray, "vignette"], labels: Sequence[str], names: Sequence[str], draw: Resamples
+) -> Float[np.ndarray, "resample"]:
+    """Mean over the labels present of recall less false-alarm rate (macro one-vs-rest Youden J), per resample.
+
+    `picks`: `[vignette]`, index into `names` of the chosen answer, -1 for none (a miss). 0 is chance, 1 is perfect.
+    """
+    truth = np.asarray(labels)
+    scores = []
+    for column, name in enumerate(names):
+        inside = truth == name
+        if inside.any() and not inside.all():
+            hit = (picks == column).astype(float)
+            scores.append(draw.mean(hit, inside) - draw.mean(hit, ~inside))
+    if not scores:
+        raise UsageError("informedness needs vignettes of at least 2 foundations, but got fewer")
+    return np.asarray(np.mean(scores, axis=0))

@@ -1,0 +1,50 @@
+"""Settings that must be in place before torch is imported, and what several test files share."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steerkit.store import Store
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, visibly, what needs a GPU where there is none."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if not needing:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU that torch can see"))
+
+
+@pytest.fixture
+def tmp_store(tmp_path: Path) -> Store:
+    """An empty store whose file exists."""
+    store = Store(tmp_path / "steerkit.duckdb")
+    store.rebuild()
+    return store
+
+
+@pytest.fixture
+def steerkit(tmp_path: Path) -> Command:
+    """Run the command as a shell would, in an empty folder."""
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "steerkit.cli", *arguments]
+        settings = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120} | options
+        return subprocess.run(command, **settings)  # type: ignore[call-overload, no-any-return]
+
+    return run

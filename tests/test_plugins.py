@@ -1,0 +1,107 @@
+"""Plugins are found by name without being imported, and a wrong name is a clear error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import steerkit
+from steerkit.catalogue import methods_table, refreshed
+from steerkit.errors import UsageError
+from steerkit.plugins import load, load_method, sources
+from steerkit.spec import Setting
+from steerkit.testing import GateContract
+
+ROOT = Path(steerkit.__file__).parents[1]
+BUILT_IN = {"cosine_gated", "mean_mass", "null", "svd"}
+LIST_ALL = """
+import sys
+from steerkit.catalogue import methods_table
+from steerkit.plugins import sources
+for kind in ("methods", "gates", "instruments"):
+    sources(kind)
+methods_table()
+plugin = ("steerkit.methods", "steerkit.gates", "steerkit.instruments", "torch", "transformers", "numpy", "outsider")
+print([name for name in sys.modules if name.startswith(plugin)])
+"""
+
+
+def install(folder: Path, name: str, module: str, code: str = "") -> None:
+    """Put a distribution with one method on a folder of `sys.path`."""
+    info = folder / f"{name}_dist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-dist\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[steerkit.methods]\n{name} = {module}\n")
+    if code:
+        path = folder / Path(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+
+
+def test_built_in_methods_are_found_and_helpers_are_not() -> None:
+    assert set(sources("methods")) >= BUILT_IN
+    assert not any(name.startswith("_") for name in sources("methods"))
+    assert load_method("svd").SITE == "residual"
+
+
+def test_listing_imports_no_plugin_and_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "outsider").mkdir()
+    (tmp_path / "outsider" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    install(tmp_path, "faraway", "outsider.faraway", '"""Far away.\n\nSource: doi\n"""\nSITE = "residual"\n')
+    paths = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]"
+    done = subprocess.run([sys.executable, "-c", paths + LIST_ALL], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown method 'sdv'; did you mean 'svd'. known: .*cosine_gated, mean_mass"):
+        load("methods", "sdv")
+
+
+def test_a_method_from_another_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        '"""Turn it up.\n\nSource: https://example.org\n"""\nSITE: str = "residual"\nNOT_BAKEABLE = "it is not real"\n'
+    )
+    install(tmp_path, "louder", "loud_package.louder", code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    row = next(row for row in methods_table() if row["name"] == "louder")
+    assert (row["idea"], row["site"], row["source"]) == ("Turn it up.", "residual", "https://example.org")
+    assert (row["bakeable"], row["not_bakeable"]) == (False, "it is not real")
+    assert load("methods", "louder").SITE == "residual"
+
+
+def test_two_methods_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "svd", "elsewhere.svd")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=r"two methods are named 'svd': steerkit.methods.svd and elsewhere.svd"):
+        sources("methods")
+
+
+def test_a_method_without_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "ghost", "nowhere.ghost")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=r"method 'ghost' must be a Python module, but nowhere.ghost has no source"):
+        methods_table()
+
+
+def test_the_documented_table_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert page == refreshed(page), "write steerkit.catalogue.refreshed(page) back to docs/methods.md"
+    assert all(f"| `{name}` |" in page for name in BUILT_IN)
+
+
+class FakeGate:
+    QUESTION = "Is it so?"
+    Config = Setting
+
+    @staticmethod
+    def is_so() -> None: ...
+
+    CHECKS = (is_so,)
+
+
+class TestGateStructure(GateContract):
+    @pytest.fixture
+    def gate(self) -> type[FakeGate]:
+        return FakeGate

@@ -71,7 +71,7 @@ def _title(document: Mapping[str, Any]) -> alt.TitleParams:
         f"Gate 1: {document['method']} on {document['model']}: {document['verdict']}",
         subtitle=[
             "Up and left is better. Circles joined by dose (multiples of the calibrated strength); stair: front.",
-            "Bars: 95% paired-bootstrap intervals. Grey: null directions at the same doses. Diamond: persona as prompt.",
+            "Bars: 95% paired-bootstrap intervals. Grey: null directions at the same doses. Diamond: persona prompt.",
         ],
         anchor="start",
         subtitleColor="#666666",

@@ -264,16 +264,20 @@ class _Gate1:
         """The real direction's ladder and calibrated strength."""
         real = self.directions[0]
         rungs = [(real, strength) for strength in self.job.spec.dose.ladder]
-        return self._calibrated(rungs, unit)
+        return self._calibrated(rungs, self.prompts(), unit)
 
     def calibrate_nulls(self, unit: str) -> list[Record]:
         """All null directions' ladders in one batch, around the residual norm of the real one's dose."""
         real, *empty = self.directions
-        reached = self.unit_strength() * mean_norm(real)
-        return self._calibrated([(n, reached / mean_norm(n) * rung) for n in empty for rung in NULL_RUNGS], unit)
+        reached, prompts = self.unit_strength() * mean_norm(real), self.prompts()[: self.job.spec.dose.null_prompts]
+        return self._calibrated(
+            [(n, reached / mean_norm(n) * rung) for n in empty for rung in NULL_RUNGS], prompts, unit
+        )
 
-    def _calibrated(self, rungs: Sequence[tuple[Fitted, float]], unit: str) -> list[Record]:
-        dose, prompts = self.job.spec.dose, self.prompts()
+    def _calibrated(
+        self, rungs: Sequence[tuple[Fitted, float]], prompts: Sequence[list[int]], unit: str
+    ) -> list[Record]:
+        dose = self.job.spec.dose
         by_id = {fitted.direction_id: fitted for fitted, _ in rungs}
         doses: dict[str, list[Dose]] = {name: [] for name in by_id}
         found: dict[str, Calibration] = {}

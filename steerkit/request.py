@@ -84,11 +84,13 @@ def as_dict(config: Setting) -> dict[str, Any]:
 QUICK: dict[str, Any] = {
     "vignettes": 70,
     "texts": 1,
-    "text_tokens": 48,
+    "text_tokens": 40,
     "dose": {
-        "multiples": (0.5, 1.0, 1.5),
-        "negative_multiples": (1.0,),
+        "multiples": (0.25, 0.5, 1.0),
+        "negative_multiples": (0.25,),
         "null_doses": 1,
+        "random_directions": 2,
+        "shuffled_directions": 2,
         "ladder": (0.15, 0.35, 0.8, 1.8, 4.0),
         "prompts": 3,
         "tokens": 16,
@@ -171,7 +173,7 @@ class Gate1Request:
             capture=replace(self.capture, contexts_hash=inputs.text_hash(self.contexts)),
             dose=self.dose,
             texts=self.preset.get("texts", 2),
-            text_tokens=self.preset.get("text_tokens", 80),
+            text_tokens=self.preset.get("text_tokens", 64),
             attempt=attempt,
             version=__version__,
         )

@@ -19,7 +19,7 @@ class CaptureSpec(Setting, frozen=True, kw_only=True):
     contexts: int = 64
     """How many context messages, drawn at random with the run's seed."""
     contexts_hash: str = ""
-    band: tuple[float, float] = (0.3, 0.67)
+    band: tuple[float, float] = (0.5, 0.67)
     """Steered blocks as fractions of depth: int(low * blocks) to int(high * blocks) - 1."""
 
 
@@ -40,6 +40,8 @@ class DoseSpec(Setting, frozen=True, kw_only=True):
     """First rungs of the calibration, in natural steps."""
     prompts: int = 4
     """Contexts held out from extraction, for the calibration."""
+    null_prompts: int = 2
+    """How many of them calibrate each null direction."""
     tokens: int = 20
     """Greedy tokens per rung and prompt."""
 
@@ -80,7 +82,7 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     dose: DoseSpec = DoseSpec()
     texts: int = 2
     """Fixed dilemmas answered greedily at every dose."""
-    text_tokens: int = 80
+    text_tokens: int = 64
     """Length of those answers (tokens)."""
     attempt: int = 0
     """Counts repetitions of one question (`--again`)."""

@@ -43,7 +43,7 @@ def _table(result: dict[str, Any]) -> str:
         f"{result['instrument']} on {result['model']} ({result['dtype']}), {len(result['vignettes'])} vignettes",
         f"one-vs-rest AUC         {result['auc']:.3f}",
         f"informedness            {result['informedness']:+.3f}   raw",
-        f"informedness corrected  {result['informedness_corrected']:+.3f}   95% {_span(result['informedness_interval'])}",
+        f"informedness corrected  {result['informedness_corrected']:+.3f}   {_span(result['informedness_interval'])}",
         f"answer mass             {result['answer_mass']:.3f}",
         f"seconds                 {result['seconds']:.1f}",
         "recall by foundation    " + ", ".join(f"{name} {value:.2f}" for name, value in result["recall"].items()),

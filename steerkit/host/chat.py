@@ -14,7 +14,7 @@ def chat_ids(host: Host, user: str, system: str | None = None) -> list[int]:
     """
     if not host.tokenizer.chat_template:
         raise UsageError(
-            f"model {host.name!r} has no chat template, which persona contrasts need; use an instruction-tuned model, or "
+            f"model {host.name!r} has no chat template, which persona contrasts need; use an instruction-tuned one, or "
             "put a chat_template into its tokenizer_config.json"
         )
     ids: list[int] = host.tokenizer(_rendered(host, user, system), add_special_tokens=False)["input_ids"]

@@ -142,7 +142,8 @@ def _dtype(dtype: str, device: str) -> str:
 
 def fastest_dtype(device: str) -> str:
     """'bfloat16' where a matrix product of a block's size is clearly faster in it, else 'float32'."""
-    rate32, rate16 = (matmul_rate(DTYPES[name], device) for name in ("float32", "bfloat16"))
+    # A small product: a processor without bfloat16 instructions emulates them a hundred times slower.
+    rate32, rate16 = (matmul_rate(DTYPES[name], device, (128, 576, 576)) for name in ("float32", "bfloat16"))
     return "bfloat16" if rate16 > _BF16_ADVANTAGE * rate32 else "float32"
 
 
@@ -150,7 +151,7 @@ def matmul_rate(dtype: torch.dtype, device: str, size: tuple[int, int, int] = (5
     """Best measured rate of a matrix product of this size (floating-point operations per second)."""
     rows, inner, columns = size
     left, right = torch.randn(rows, inner).to(device, dtype), torch.randn(inner, columns).to(device, dtype)
-    return 2 * rows * inner * columns / min(_seconds(left, right) for _ in range(6))
+    return 2 * rows * inner * columns / min(_seconds(left, right) for _ in range(4))
 
 
 def _seconds(left: Tensor, right: Tensor) -> float:

@@ -1,0 +1,52 @@
+"""Measure speed and memory on this machine, beside the plain way of doing the same."""
+
+from typing import Any
+
+import click
+
+from steerkit.commands._output import echo_json
+from steerkit.options import common, json_option
+
+
+@click.command("bench")
+@click.option(
+    "--gate1",
+    "gates",
+    type=click.Choice(["none", "quick", "full", "both"]),
+    default="quick",
+    show_default=True,
+    help="Which whole gates to time.",
+)
+@json_option
+@common("model", "dtype", "device")
+def command(gates: str, as_json: bool, model: str, dtype: str, device: str) -> None:
+    """Time scoring, generation and whole gates; quote the ratios, since absolute times drift with the load."""
+    from steerkit.bench import bench, bench_gate1
+    from steerkit.host import load
+
+    wanted = {"none": (), "quick": (True,), "full": (False,), "both": (True, False)}[gates]
+    runs = [bench_gate1(quick) for quick in wanted]
+    result = {**bench(load(model, dtype, device)), "gate1": runs}
+    if as_json:
+        echo_json(result)
+        return
+    for line in _lines(result):
+        click.echo(line)
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    scoring, generation = result["scoring"], result["generation"]
+    return [
+        f"{result['model']}, {result['dtype']} on {result['device']}, {result['threads']} threads, "
+        f"matmul {result['matmul_gflops']:.0f} GFLOP/s",
+        f"scoring     {scoring['vignettes_per_second']:.1f} vignettes/s, {scoring['ratio']:.1f} times the plain way, "
+        f"{scoring['matmul_share']:.0%} of the matmul rate, off by at most {scoring['largest_difference']:.1e} nats",
+        f"generation  {generation['tokens_per_second']:.0f} tokens/s with {generation['rows']} rows and their twins, "
+        f"{generation['ratio']:.1f} times one at a time",
+        f"memory      {result['peak_memory_gib']:.2f} GiB at most",
+        *(
+            f"gate1{' --quick' if run['quick'] else ''}  {run['seconds']:.0f} s, first number after "
+            f"{run['first_number_seconds'] or 0:.0f} s, {run['peak_memory_gib']:.2f} GiB at most: {run['verdict']}"
+            for run in result["gate1"]
+        ),
+    ]

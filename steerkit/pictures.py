@@ -8,6 +8,8 @@ import altair as alt
 
 COLOURS = {"steered": "#0072B2", "opposite": "#56B4E9", "random": "#999999", "shuffled": "#BBBBBB", "prompt": "#D55E00"}
 """Okabe-Ito colours: told apart also by colour-blind readers."""
+ORIGIN = {"group": "base", "dose": 0.0, "cost": 0.0, "gain": 0.0}
+"""The base: nothing moved, nothing lost."""
 SHAPES = {"steered": "circle", "opposite": "circle", "random": "cross", "shuffled": "triangle-up", "prompt": "diamond"}
 
 
@@ -19,7 +21,9 @@ def pareto(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     steered = [point for point in points if point["group"] == "steered"]
     x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=alt.Scale(zero=False))
     y = alt.Y("gain:Q", title=f"shift of {document['target']} towards the trait (nats)")
-    layers = [_broken(broken), _axis(), _cloud(points), _path(steered, x, y), _front(front(points), x, y)]
+    doses = [*(point for point in points if point["group"] in ("steered", "opposite")), ORIGIN]
+    reach = max([point["cost"] for point in points] + [1 - broken])
+    layers = [_broken(broken, reach), _axis(), _cloud(points), _path(doses, x, y), _front(front(points), x, y)]
     layers += [_intervals(points, x), _marks(points, x, y), _labels(steered, x, y)]
     return (
         alt.layer(*[layer for layer in layers if layer is not None])
@@ -82,9 +86,14 @@ def _data(values: Sequence[Mapping[str, Any]]) -> alt.Data:
     return alt.Data(values=[dict(value) for value in values])  # type: ignore[no-untyped-call]
 
 
-def _broken(floor: float) -> Any:
-    area = alt.Chart(_data([{"from": 1 - floor, "to": 1.0}])).mark_rect(color="#CC79A7", opacity=0.10, clip=True)
-    return area.encode(x="from:Q", x2="to:Q")
+def _broken(floor: float, reach: float) -> Any:
+    """The region where answers have fallen apart, with its name."""
+    chart = alt.Chart(_data([{"from": 1 - floor, "to": reach + 0.02, "name": "broken"}]))
+    area = chart.mark_rect(color="#CC79A7", opacity=0.10).encode(x="from:Q", x2="to:Q")
+    name = chart.mark_text(align="left", dx=4, color="#9A5580", fontStyle="italic").encode(
+        x="from:Q", y=alt.value(12), text="name:N"
+    )
+    return alt.layer(area, name)
 
 
 def _axis() -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -44,6 +44,8 @@ NULL_RUNGS = (0.8, 1.3, 2.0, 3.2)
 """First rungs of a null direction, relative to the real direction's calibrated residual norm."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Memory(Protocol):
     """What earlier, interrupted runs of the same spec left behind."""
 
@@ -120,7 +122,8 @@ class _Gate1:
         arms = [arm for arm in only(Arm, records) if arm.kind in ("base", "steered", "prompt")]
         if not arms:
             return ""
-        now, base = only(Answer, records), [a for a in only(Answer, self.records) if a.arm_id == self._base_id()]
+        base_id = self._base_id()
+        now, base = only(Answer, records), [a for a in only(Answer, self.records) if a.arm_id == base_id]
         level, level_of_mass = self._target_nats(now), self._mass(now)
         if arms[0].kind == "base":
             return f"{self.job.persona.target} {level:+.2f} nats, answer mass {level_of_mass:.2f}"

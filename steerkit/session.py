@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,6 +17,8 @@ from steerkit.spec import RunSpec, unit_id
 from steerkit.store import Store
 
 
+@runtime_checkable
+@runtime_checkable
 class Narrates(Protocol):
     """Whoever tells the user how far it is."""
 

@@ -22,6 +22,12 @@ class CaptureSpec(Setting, frozen=True, kw_only=True):
     band: tuple[float, float] = (0.5, 0.67)
     """Steered blocks as fractions of depth: int(low * blocks) to int(high * blocks) - 1."""
 
+    def __post_init__(self) -> None:
+        """Raise UsageError for a band that no model has."""
+        low, high = self.band
+        if not 0 <= low < high <= 1:
+            raise UsageError(f"band must be two rising fractions of depth from 0 to 1, but got {low:g},{high:g}")
+
 
 class DoseSpec(Setting, frozen=True, kw_only=True):
     """What 'dose 1' means and which multiples are scored."""
@@ -50,6 +56,11 @@ class DoseSpec(Setting, frozen=True, kw_only=True):
         for value in (self.target, *self.multiples, *self.negative_multiples, *self.ladder):
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"a dose must be a finite number above 0, but got {value}")
+        for name in ("tokens", "prompts", "null_prompts"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"dose setting {name} must be at least 1, but got {getattr(self, name)}")
+        if min(self.random_directions, self.shuffled_directions) < 0:
+            raise UsageError("random_directions and shuffled_directions must be at least 0")
         if self.random_directions + self.shuffled_directions < 1 or self.null_doses < 1:
             raise UsageError("null controls must be at least one direction at one dose; they are part of the gate")
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ PATIENCE = 2.0
 """How long a background ingest waits for its turn, and a reader at the gate (seconds)."""
 BATCH = 500
 """Segments per transaction."""
+ROOM = 16 << 20
+"""Free disk space below which a run is not started (bytes)."""
 Settings = dict[str, str | bool | int | float | list[str]]
 OFFLINE: Settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 READER: Settings = {"enable_external_access": False, "lock_configuration": True, "python_enable_replacements": False}
@@ -76,6 +79,12 @@ class Store:
         for place in (self.path.parent, self.path, self.folder):
             if place.exists() and not os.access(place, os.W_OK):
                 raise UsageError(f"the store must be writable, but {place} is not; change that or give another --store")
+        free = shutil.disk_usage(self.path.parent).free
+        if free < ROOM:
+            raise UsageError(
+                f"the store's disk must have {ROOM >> 20} MiB free, but {self.path.parent} has {free >> 20}; "
+                "free some, or give another --store"
+            )
         if self.path.exists():
             with suppress(StoreLocked), self._reading(PATIENCE):
                 pass

@@ -17,10 +17,19 @@ DATA = Path(__file__).parents[1] / "steerkit" / "data"
 LARGEST_SHARED_FRACTION = 0.6
 MORAL_CUES = {
     "authority": r"boss|ordere?d? (me|us)|an order|obe(y|dience)|lawful|a law|inspector|skipper|forbid|rules",
-    "care": r"stranger|beg(ging|ged)|lonely|exhausted|faint|kind(er)?\b|nurse|patient|neglect|feed her|pay cuts|for money",
+    "care": (
+        r"stranger|beg(ging|ged)|lonely|exhausted|faint|kind(er)?\b|nurse|patient|neglect"
+        r"|feed her|pay cuts|for money"
+    ),
     "fairness": r"\bfair(ly)?\b|unfair|equal|credit|cheat|queue|applicants|kidney|salary",
-    "honesty": r"honest answer|\blie to\b|white lie|lying|truth|promise|accusing|refused to sign|leaked|plain text|not to tell",
-    "liberty": r"freedom|free people|compulsory|refuses|parental lock|own land|interfere|vote on|objection|protect adults",
+    "honesty": (
+        r"honest answer|\blie to\b|white lie|lying|truth|promise|accusing|refused to sign"
+        r"|leaked|plain text|not to tell"
+    ),
+    "liberty": (
+        r"freedom|free people|compulsory|refuses|parental lock|own land|interfere|vote on"
+        r"|objection|protect adults"
+    ),
     "loyalty": r"loyal|oath|patriotism|flag|anthem|traitor|(oldest|best|close) friend|gave him my word|joined the army",
     "tradition": r"tradition|custom\b|vows?\b|faith|religion|prayer|church|cathedral|forbidden foods|dead\b|old master",
 }

@@ -313,6 +313,14 @@ def test_a_full_disk_breaks_the_run_and_nothing_else(tiny: Path, spare: int) -> 
     assert target.query("FROM unit").height == 6 + written
 
 
+def test_a_run_is_not_started_on_a_full_disk(tiny: Path) -> None:
+    space = os.statvfs(tiny)
+    (tiny / "ballast").write_bytes(bytes(space.f_bavail * space.f_frsize - (1 << 20)))
+    with pytest.raises(UsageError, match="must have 16 MiB free"):
+        Store(tiny / "runs.duckdb").check()
+    assert [file.name for file in tiny.iterdir()] == ["ballast"], "nothing may be written"
+
+
 def test_a_full_disk_takes_no_tensors(tiny: Path) -> None:
     target = Store(tiny / "runs.duckdb")
     with pytest.raises(RunError, match="[Nn]o space left"):

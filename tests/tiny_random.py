@@ -11,7 +11,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 WITHOUT_SYSTEM = (
-    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% endfor %}"
 ) + TEMPLATE
 SIZES: dict[str, Any] = {
     "vocab_size": 259,
@@ -55,12 +56,11 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate(letters)} | {BOS: 256, EOS: 257, PAD: 258}
     inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    inner.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    inner.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single=f"{BOS} $A", special_tokens=[(BOS, 256)]
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 256)])
+    kind: Any = PreTrainedTokenizerFast
+    fast = kind(tokenizer_object=inner, bos_token=BOS, eos_token=EOS, pad_token=PAD)
     if template is not None:
         fast.chat_template = template
     return fast
@@ -73,7 +73,8 @@ def model(architecture: str, seed: int = 0) -> Any:
     sizes = NEOX if architecture == "gpt_neox" else SIZES
     config = AutoConfig.for_model(architecture, **{**sizes, **ARCHITECTURES[architecture]})
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config).eval()
+    auto: Any = AutoModelForCausalLM
+    return auto.from_config(config).eval()
 
 
 def saved(folder: Path, architecture: str = "llama", seed: int = 0, template: str | None = TEMPLATE) -> Path:

@@ -68,7 +68,9 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Gate 1: {document['verdict']}   {document['method']} on {document['model']}, trait {document['trait']}"
+    yield _filled(
+        f"Gate 1: {document['verdict']}   {document['method']} on {document['model']}, trait {document['trait']}"
+    )
     yield _filled(document["summary"])
     yield ""
     yield _arms(document)

@@ -44,7 +44,8 @@ def attention(
         return output, None
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    mixed = behind_prefix(query, key, value, shared_prefix.keys[layer], shared_prefix.values[layer], scaling)
+    window = kwargs.get("sliding_window")
+    mixed = behind_prefix(query, key, value, shared_prefix.keys[layer], shared_prefix.values[layer], scaling, window)
     return mixed.transpose(1, 2).contiguous(), None
 
 
@@ -55,17 +56,24 @@ def behind_prefix(
     prefix_key: Float[Tensor, "1 kv_heads prefix dim"],
     prefix_value: Float[Tensor, "1 kv_heads prefix dim"],
     scaling: float,
+    window: int | None = None,
 ) -> Float[Tensor, "batch heads row dim"]:
-    """Causal attention of each row over the shared prefix and its own earlier tokens."""
+    """Causal attention of each row over the shared prefix and its own earlier tokens, of which a layer with a sliding
+    window sees the last `window`, the token itself included.
+    """
     batch, heads, row, dim = query.shape
     kv_heads, prefix = prefix_key.shape[1], prefix_key.shape[2]
     group = heads // kv_heads
     grouped = (query * scaling).reshape(batch, kv_heads, group * row, dim)
     flat = grouped.transpose(0, 1).reshape(kv_heads, batch * group * row, dim)
     to_prefix = (flat @ prefix_key[0].transpose(1, 2)).view(kv_heads, batch, group * row, prefix).transpose(0, 1)
-    future = torch.ones(row, row, dtype=torch.bool, device=query.device).triu(1).repeat(group, 1)
-    to_row = (grouped @ key.transpose(2, 3)).masked_fill(future, float("-inf"))
-    weights = torch.cat([to_prefix, to_row], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
+    positions = torch.arange(prefix + row, device=query.device)
+    back = positions[prefix:, None] - positions[None]
+    hidden = (back < 0) if window is None else (back < 0) | (back >= window)
+    scores = torch.cat([to_prefix, grouped @ key.transpose(2, 3)], dim=-1)
+    weights = (
+        scores.masked_fill(hidden.repeat(group, 1), float("-inf")).softmax(-1, dtype=torch.float32).to(query.dtype)
+    )
     on_prefix = weights[..., :prefix].transpose(0, 1).reshape(kv_heads, batch * group * row, prefix) @ prefix_value[0]
     mixed = on_prefix.view(kv_heads, batch, group * row, dim).transpose(0, 1) + weights[..., prefix:] @ value
     return mixed.reshape(batch, heads, row, dim)

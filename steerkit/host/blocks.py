@@ -63,10 +63,19 @@ def recorded(host: Host, blocks: Mapping[int, Callable[[Tensor], Tensor]]) -> It
 
 @contextmanager
 def only_blocks(host: Host, start: int, stop: int) -> Iterator[None]:
-    """Run blocks start to stop - 1 alone; the rest of the stack is put back on leaving, also after an error."""
+    """Run blocks start to stop - 1 alone; the rest of the stack is put back on leaving, also after an error.
+
+    Decoders that mix kinds of attention look a block's kind up by its place in the list, so the kinds move along.
+    """
     whole = host.decoder.layers
+    settings = vars(host.model.config.get_text_config())
+    kinds = settings.get("layer_types")
     host.decoder.layers = nn.ModuleList(host.blocks[start:stop])
+    if kinds is not None:
+        settings["layer_types"] = kinds[start:stop]
     try:
         yield
     finally:
         host.decoder.layers = whole
+        if kinds is not None:
+            settings["layer_types"] = kinds

@@ -52,8 +52,11 @@ def last_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None
     """What `read` keeps of the next-token log-probabilities at each row's last `rows.read` positions.
 
     One edited state for all rows. With `entry`, which must come from the same rows, blocks before `entry.block` are not
-    run again. Returns `[row ...]` in the order of `rows.suffixes`.
+    run again. Returns `[row ...]` in the order of `rows.suffixes`. A model that cannot share a prefix runs
+    the plain way.
     """
+    if not host.shares_prefix:
+        return plain_logprobs(host, rows, read, edits)
     edits = edits or {}
     start = entry.block if entry else 0
     rows, prefix = _shared(host, rows)
@@ -146,7 +149,7 @@ def _logprobs(host: Host, hidden: Tensor, lengths: list[int], read: int) -> Floa
     last = torch.tensor(lengths)[:, None] - torch.arange(read, 0, -1)[None]
     picked = hidden[torch.arange(len(lengths))[:, None], last]
     with torch.inference_mode():
-        logits: Tensor = host.model.lm_head(picked)
+        logits: Tensor = host.model.get_output_embeddings()(picked)
     return logits.float().log_softmax(-1)
 
 

@@ -112,11 +112,15 @@ def _step(host: Host, inputs: dict[str, Tensor], mask: Tensor, cache: Any, edits
     length = next(iter(inputs.values())).shape[1]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -length:]
     with torch.inference_mode(), edited(host, edits, rows):
-        hidden = host.decoder(
-            **inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-        logits: Tensor = host.model.lm_head(hidden[:, -1])
-    return logits.float().log_softmax(-1)
+        logits: Tensor = host.model(
+            **inputs,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+    return logits[:, -1].float().log_softmax(-1)
 
 
 def _note(host: Host, done: list[Generation], rows: Tensor, chosen: Tensor, steered: Tensor, base: Tensor) -> None:

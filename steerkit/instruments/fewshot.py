@@ -44,7 +44,7 @@ class Config(Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for a number outside its range."""
-        for name, low, high in (("examples", 1, 2), ("orders", 1, 8)):
+        for name, low, high in (("examples", 1, 4), ("orders", 1, 8)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"instrument setting {name} must be from {low} to {high}, but got {value}")
@@ -54,11 +54,11 @@ class Config(Setting, frozen=True, kw_only=True):
 class Prompt:
     """One example order, ready to be read: each vignette with the cue, behind the examples that all share.
 
-    `answers`: the seven answers' token ids. `cue`: how many tokens the cue has.
+    `answers`: the token ids of each answer's words. `cue`: how many tokens the cue has.
     """
 
     rows: Rows
-    answers: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
     cue: int
 
 
@@ -99,7 +99,7 @@ def read_plainly(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, 
 
 def _reader(prompt: Prompt) -> Read:
     def keep(logprobs: Tensor, rows: Tensor) -> Tensor:
-        scores = logprobs[:, -1, list(prompt.answers)]
+        scores = torch.stack([logprobs[:, -1, list(words)].logsumexp(-1) for words in prompt.answers], dim=1)
         outside = (1 - scores.exp().sum(-1, keepdim=True)).clamp(min=0)
         cues = torch.tensor([prompt.rows.suffixes[i][-prompt.cue :] for i in rows.tolist()], device=logprobs.device)
         nll = -logprobs[:, :-1].gather(2, cues[..., None]).mean((1, 2))
@@ -117,7 +117,8 @@ def _prompt(host: Host, texts: Sequence[str], config: Config, order: int, system
     """One order of the examples, followed by each vignette and the cue."""
     given = _material()
     opening = f"{system}\n\n" if system else ""
-    header = given["header"].format(answers=", ".join(answer.strip() for answer in given["answers"].values()))
+    named = [word.strip() for words in given["answers"].values() for word in words]
+    header = given["header"].format(answers=", ".join(named))
     shared = text_ids(host, opening + header + "".join(_examples(config, order)))
     cue = text_ids(host, given["cue"], start=False)
     prompts = [[*shared, *text_ids(host, text, start=False), *cue] for text in texts]
@@ -133,21 +134,21 @@ def _examples(config: Config, order: int) -> list[str]:
         random.Random(round_).shuffle(names)
         turned = names[order * 3 % 7 :] + names[: order * 3 % 7]
         for name in turned if order % 2 == 0 else reversed(turned):
-            scene = given["examples"][name][round_]
-            lines.append(f"{scene}{given['cue']}{given['answers'][name]}{given['separator']}")
+            scene, words = given["examples"][name][round_], given["answers"][name]
+            lines.append(f"{scene}{given['cue']}{words[round_ % len(words)]}{given['separator']}")
     return lines
 
 
-def _answers(host: Host) -> tuple[int, ...]:
-    """The token id of each answer. Raises UsageError when one is not a single token."""
-    ids = []
-    for name in FOUNDATIONS:
-        answer = _material()["answers"][name]
-        tokens = text_ids(host, answer, start=False)
-        if len(tokens) != 1:
-            raise UsageError(
-                f"instrument fewshot needs single-token answers, but {answer!r} is {len(tokens)} for {host.name}; "
-                "use another instrument, or put single-token words into data/fewshot.toml"
-            )
-        ids.append(tokens[0])
-    return tuple(ids)
+def _answers(host: Host) -> tuple[tuple[int, ...], ...]:
+    """The token id of each of an answer's words. Raises UsageError when one is not a single token."""
+    return tuple(tuple(_single(host, word) for word in _material()["answers"][name]) for name in FOUNDATIONS)
+
+
+def _single(host: Host, word: str) -> int:
+    tokens = text_ids(host, word, start=False)
+    if len(tokens) != 1:
+        raise UsageError(
+            f"instrument fewshot needs single-token answers, but {word!r} is {len(tokens)} for {host.name}; "
+            "use another instrument, or put single-token words into data/fewshot.toml"
+        )
+    return tokens[0]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steerkit.contrast import State
 from steerkit.host.blocks import Edit, Edits
-from steerkit.plugins import load_method
+from steerkit.plugins import Method, load_method
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,23 @@ def uniform(fitted: Fitted, strength: float) -> Edits:
 
 
 def _edit(block: int, plan: Plan) -> Edit:
+    # Finding a plugin reads the disk, so each is found once here rather than at every token.
+    methods = {name: load_method(name) for name in {fitted.method for fitted, _ in plan}}
+
     def apply(hidden: Tensor, rows: Tensor) -> Tensor:
         for fitted, strengths in plan:
-            hidden = _steered(hidden, fitted, strengths[rows], block)
+            hidden = _steered(hidden, fitted, methods[fitted.method], strengths[rows], block)
         return hidden
 
     return apply
 
 
-def _steered(hidden: Tensor, fitted: Fitted, strength: Tensor, block: int) -> Tensor:
+def _steered(hidden: Tensor, fitted: Fitted, method: Method, strength: Tensor, block: int) -> Tensor:
     """Steer the rows whose strength is not 0; the others are not touched."""
     active = strength != 0
     if not active.any():
         return hidden
-    steer, state = load_method(fitted.method).steer, fitted.states[block]
+    steer, state = method.steer, fitted.states[block]
     if active.all():
         return _as_tensor(steer(hidden, state, strength.to(hidden.device), fitted.config))
     changed = hidden.clone()

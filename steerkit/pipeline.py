@@ -234,7 +234,7 @@ class _Gate1:
             direction_id=fitted.direction_id,
             method=fitted.method,
             kind=fitted.kind,  # type: ignore[arg-type]
-            config=canonical(self.job.method_config),
+            config=canonical(fitted.config),
             artifact=self.memory.put_tensors(tensors(fitted)),
             extraction=canonical(msgspec.to_builtins(self.captured.extraction)),
         )
@@ -247,7 +247,7 @@ class _Gate1:
                 d.direction_id,
                 d.method,
                 d.kind,
-                self.job.method_config,
+                msgspec.json.decode(d.config, type=type(self.job.method_config)),
                 {b: _on(self.job.host, state) for b, state in states(self.memory.get_tensors(d.artifact)).items()},
             )
             for d in only(Direction, self.records)

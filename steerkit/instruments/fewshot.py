@@ -134,7 +134,10 @@ def _examples(config: Config, order: int) -> list[str]:
         random.Random(round_).shuffle(names)
         turned = names[order * 3 % 7 :] + names[: order * 3 % 7]
         for name in turned if order % 2 == 0 else reversed(turned):
-            scene, words = given["examples"][name][round_], given["answers"][name]
+            scene, words = (
+                given["examples"][name][(order * config.examples + round_) % len(given["examples"][name])],
+                given["answers"][name],
+            )
             lines.append(f"{scene}{given['cue']}{words[round_ % len(words)]}{given['separator']}")
     return lines
 

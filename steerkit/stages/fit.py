@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace as replace_fields
 from torch import Tensor
 
 from steerkit.contrast import Contrast, State
@@ -29,7 +30,8 @@ def nulls(captured: Captured, method: str, config: Any, run: str, kind: str, see
         _fitted(
             {block: _empty(contrast, kind, seed * 1000 + block) for block, contrast in captured.contrasts.items()},
             method,
-            config,
+            # The method `null` learns only a contrast's norm: other null directions are other seeds of it.
+            replace_fields(config, seed=config.seed + 1 + seed) if method == "null" else config,
             kind,
             digest(run, method, kind, seed),
         )

@@ -12,7 +12,7 @@ from steerkit.errors import RunError
 from steerkit.evidence import Extraction
 from steerkit.gates import gate1_steer
 from steerkit.gates._gate1_measured import judged_arm, measured
-from steerkit.host import Edits, Host, chat_ids
+from steerkit.host import Edits, Host, chat_ids, text_ids
 from steerkit.inputs import Context, Dilemma, VignetteText, drawn
 from steerkit.personas import Persona
 from steerkit.plugins import load
@@ -199,7 +199,12 @@ class _Gate1:
     def eval_hash(self) -> str:
         """Deltas exist only between arms that share it."""
         spec = self.job.spec
-        return digest(spec.vignettes_hash, spec.vignettes, spec.instrument, spec.instrument_config, spec.fingerprint)
+        instrument = (spec.instrument, spec.instrument_text, spec.instrument_config)
+        return digest(spec.vignettes_hash, spec.vignettes, *instrument, spec.fingerprint, self.tokenizer())
+
+    def tokenizer(self) -> str:
+        """A hash of what the tokenizer makes of every vignette."""
+        return digest([text_ids(self.job.host, vignette.text) for vignette in self.job.vignettes])
 
     def base(self, unit: str) -> list[Record]:
         """The base arm with the label-bias prior, which only the base may define."""

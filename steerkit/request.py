@@ -164,6 +164,7 @@ class Gate1Request:
             dtype=dtype,
             seed=self.asked["seed"],
             instrument=self.asked["instrument"],
+            instrument_text=load("instruments", self.asked["instrument"]).identity(),
             vignettes_hash=inputs.text_hash(self.vignettes),
             dilemmas_hash=inputs.text_hash(self.dilemmas),
             vignettes=len(self.vignettes),

@@ -82,6 +82,8 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     dtype: str
     seed: int
     instrument: str
+    instrument_text: str
+    """The instrument's own hash of what it shows the model."""
     vignettes_hash: str
     dilemmas_hash: str = ""
     vignettes: int | None = None

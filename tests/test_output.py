@@ -41,6 +41,7 @@ def records(sign: int = 1, model: str = "tiny", undefined: float | None = math.n
         dtype="float32",
         seed=0,
         instrument="fewshot",
+        instrument_text="",
         vignettes_hash="v",
     )
     own = {"run_id": "run", "unit_id": "unit"}

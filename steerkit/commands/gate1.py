@@ -38,9 +38,11 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
     """
     from steerkit.commands._gate1_output import Narrator, show
     from steerkit.request import Gate1Request
-    from steerkit.session import answer
 
     request = Gate1Request.checked(asked)
+
+    from steerkit.session import answer
+
     with Narrator(store, as_json) as narrator:
         document = answer(request, store, resume=resume, again=again, narrator=narrator)
     show(document, as_json)

@@ -27,7 +27,7 @@ from steerkit.errors import UsageError
 from steerkit.host import Edits, Host, text_ids
 from steerkit.host.forward import Entry, Read, Rows, behind_common_prefix, entry, last_logprobs, plain_logprobs
 from steerkit.records import FOUNDATIONS
-from steerkit.spec import Setting
+from steerkit.spec import Setting, digest
 
 TEXT = Path(__file__).parents[1] / "data" / "fewshot.toml"
 
@@ -68,6 +68,11 @@ class Prepared:
 
     prompts: tuple[Prompt, ...]
     entries: tuple[Entry | None, ...]
+
+
+def identity() -> str:
+    """A hash of the words, examples and cue: readings of another text are not comparable."""
+    return digest(_material())
 
 
 def prepare(host: Host, texts: Sequence[str], config: Config, *, system: str | None, first_block: int) -> Prepared:

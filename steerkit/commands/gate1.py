@@ -21,7 +21,9 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
-@click.option("--quick", is_flag=True, help="A stratified 70 vignettes and fewer arms: a first look in about a minute.")
+@click.option(
+    "--quick", is_flag=True, help="A stratified 70 vignettes and fewer arms: a first look in a minute or two."
+)
 @click.option("--thorough", is_flag=True, help="Null directions at every dose, and 20 of them.")
 @click.option(
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting, such as dose.target=0.5."

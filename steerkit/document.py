@@ -7,6 +7,7 @@ import msgspec
 
 from steerkit.records import FOUNDATIONS, Arm, Calibration, Completion, Effect, Picture, Record, Run, Unit, Verdict
 from steerkit.spec import RunSpec
+from steerkit.stages.assemble import only
 
 SHIFTS = {name: f"d_{'social_norms' if name == 'SocialNorms' else name.lower()}" for name in FOUNDATIONS}
 KIND_ORDER = ("base", "steered", "prompt", "random", "shuffled")
@@ -47,11 +48,6 @@ def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> 
         "pictures": list(pictures) or [picture.path for picture in only(Picture, records)],
         "seconds": round(sum(unit.seconds for unit in only(Unit, records)), 2),
     }
-
-
-def only(kind: type[Any], records: Iterable[Record]) -> list[Any]:
-    """The records of one kind, in order."""
-    return [record for record in records if isinstance(record, kind)]
 
 
 def in_order(arms: Sequence[Arm]) -> list[Arm]:

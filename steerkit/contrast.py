@@ -45,6 +45,11 @@ class WeightEdit:
     bias: Float[Tensor, "dim"]
 
 
+def swapped(contrast: Contrast) -> Contrast:
+    """The same contrast with its poles exchanged."""
+    return replace(contrast, positive=contrast.negative, negative=contrast.positive)
+
+
 def label_shuffled(contrast: Contrast, seed: int) -> Contrast:
     """A null: in half of the pairs, chosen at random, the two sides change places, so that labels say nothing."""
     pairs = contrast.positive.shape[0]

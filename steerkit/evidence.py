@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from steerkit.records import ArmKind, Calibration, Completion, DirectionLayer, Dose
+from steerkit.records import (
+    ArmKind,
+    Calibration,
+    Completion,
+    ControllerStep,
+    DirectionLayer,
+    Dose,
+    FilterDecision,
+    Label,
+)
 
 
 @dataclass(frozen=True)
@@ -72,4 +81,53 @@ class Gate1Evidence:
     calibration: Calibration | None
     extraction: Extraction | None
     pair_findings: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TextEvidence:
+    """One completion with everything that was said of it.
+
+    `gain`: mean log p(steered) - log p(base), nats per token, the steered model being the same for all texts of a run;
+    None where it was not measured. `labels`: the newest of each labeller.
+    """
+
+    completion: Completion
+    decisions: tuple[FilterDecision, ...]
+    gain: float | None = None
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether every check keeps it."""
+        return all(decision.keep for decision in self.decisions)
+
+    @property
+    def dropped_by(self) -> tuple[str, ...]:
+        """Names of the checks that would drop it."""
+        return tuple(decision.name for decision in self.decisions if not decision.keep)
+
+
+@dataclass(frozen=True)
+class Gate2Evidence:
+    """Everything gate 2 measured, for one direction.
+
+    `probes`: the ladder of doses, as many texts at each, the same prompts at each. `collected`: what was written to be
+    kept. `base`: unsteered texts to the same prompts, sampled and filtered in the same way. `random`: the same along
+    random directions at equal KL; empty where none were made. `wanted`: how many were to be kept, `target_survival`:
+    the share of a dose's texts that must survive. `operating_dose`: gate 1's; None where it found none. `labels` are
+    inside the texts. `seed` decides the bootstrap.
+    """
+
+    trait: str
+    target: str
+    probes: tuple[TextEvidence, ...]
+    collected: tuple[TextEvidence, ...]
+    base: tuple[TextEvidence, ...]
+    random: tuple[TextEvidence, ...]
+    controller: tuple[ControllerStep, ...]
+    wanted: int
+    target_survival: float
+    operating_dose: float | None
+    gate1_verdict: str
     seed: int

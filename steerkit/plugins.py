@@ -1,4 +1,4 @@
-"""Finds methods, gates and instruments by name without importing them, and says what each must offer."""
+"""Finds methods, gates, instruments and filters by name without importing them, and says what each must offer."""
 
 import importlib
 import pkgutil
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from steerkit.contrast import Contrast, State, WeightEdit
+    from steerkit.filters import Background, Measurement
+    from steerkit.records import Completion
     from steerkit.spec import Setting
 
-Kind = Literal["methods", "gates", "instruments"]
+Kind = Literal["methods", "gates", "instruments", "filters"]
 
 
 @runtime_checkable
@@ -49,6 +51,22 @@ class Bakeable(Method, Protocol):
 
     def bake(self, state: "State", strength: float, block: "Module", config: Any) -> "WeightEdit":
         """What to add to the block's weights to do what `steer` does at this strength."""
+        ...
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """A check of a text: a module of `steerkit.filters` or of the entry-point group `steerkit.filters`."""
+
+    UNIT: str
+    """What its number counts, for example 'nats' or 'fraction'."""
+    KEEP: Literal["at most", "at least"]
+    """Which side of the threshold is kept."""
+    THRESHOLD: float
+    """Unless a run sets another."""
+
+    def measure(self, completion: "Completion", background: "Background") -> "Measurement":
+        """What it sees in a text; a NaN is never kept."""
         ...
 
 
@@ -92,3 +110,8 @@ def load(kind: Kind, name: str) -> ModuleType:
 def load_method(name: str) -> Method:
     """The steering method of that name."""
     return cast(Method, load("methods", name))
+
+
+def load_filters() -> dict[str, Filter]:
+    """Every check there is, by name."""
+    return {name: cast(Filter, load("filters", name)) for name in sources("filters")}

@@ -11,7 +11,7 @@ from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, Dose
 from steerkit.stages import fit
 from steerkit.stages.capture import Captured
 from steerkit.stages.dose import calibrate, crossing, widened
-from steerkit.stages.health import compression, distinct_share, perplexity, tail
+from steerkit.health import compression, distinct_share, perplexity, tail
 from steerkit.stages.score import choice, mass, prefill_nll, set_mean_prior
 from steerkit.testing import planted
 

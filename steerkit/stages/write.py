@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
+from steerkit.health import compression, distinct_share, perplexity, tail
 from steerkit.host import Generation, Host, chat_ids, generate
 from steerkit.inputs import Dilemma
 from steerkit.records import Arm, Completion
 from steerkit.spec import digest
-from steerkit.stages.health import compression, distinct_share, perplexity, tail
 from steerkit.stages.steer import Fitted, edits
 
 

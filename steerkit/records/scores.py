@@ -1,0 +1,83 @@
+"""Scored conditions: raw answers of the instrument, and what was computed from them."""
+
+from typing import Literal
+
+from steerkit.records.base import Record
+
+FOUNDATIONS = ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
+ANSWER_FIELDS = ("care", "fairness", "loyalty", "authority", "sanctity", "liberty", "social_norms")
+
+ArmKind = Literal["base", "steered", "random", "shuffled", "prompt"]
+
+
+class Vignette(Record, frozen=True, kw_only=True):
+    """One vignette as it was scored in this run."""
+
+    vignette: str
+    """Id within its set."""
+    foundation: str
+    text: str
+    set_hash: str
+
+
+class Arm(Record, frozen=True, kw_only=True):
+    """One scored condition: a model state and the instrument's settings."""
+
+    arm_id: str
+    kind: ArmKind
+    method: str
+    """Steering method; 'none' for base and prompt."""
+    direction_id: str | None
+    strength: float
+    """In the method's natural steps."""
+    dose: float
+    """Signed multiple of the calibrated strength; 0 for base and prompt."""
+    eval_hash: str
+    """Hash of vignettes, instrument and settings, model fingerprint, dtype, tokenizer: deltas exist only within it."""
+    instrument: str
+    system_prompt: str | None
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """Raw log-probabilities (nats, full vocabulary) of the seven answers to one vignette in one example order."""
+
+    arm_id: str
+    vignette: str
+    foundation: str
+    """The vignette's label."""
+    ordering: int
+    care: float
+    fairness: float
+    loyalty: float
+    authority: float
+    sanctity: float
+    liberty: float
+    social_norms: float
+    outside_mass: float
+    """Probability of everything but the seven answers (fraction)."""
+    prefill_nll: float | None
+    """Mean NLL of the scaffold tokens before the answer (nats per token)."""
+    think_tokens: int
+
+
+class Prior(Record, frozen=True, kw_only=True):
+    """An answer's label bias, measured on the base arm only; subtract it from raw log-probabilities or do not."""
+
+    eval_hash: str
+    kind: str
+    """'set-mean' or 'content-free'."""
+    ordering: int
+    foundation: str
+    nats: float
+
+
+class Effect(Record, frozen=True, kw_only=True):
+    """A quantity of an arm, with its paired-bootstrap 95% interval over vignettes."""
+
+    arm_id: str
+    quantity: str
+    value: float | None
+    low: float | None
+    high: float | None
+    p_null: float | None
+    """Share of null directions at the same dose that move at least as much (with the +1 correction)."""

@@ -15,27 +15,35 @@ KIND_ORDER = ("base", "steered", "prompt", "random", "shuffled")
 
 def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:
     """Everything gate 1 says about one run, from its records alone."""
-    run = only(Run, records)[0]
-    spec = msgspec.json.decode(run.spec, type=RunSpec)
-    verdicts = only(Verdict, records)
+    spec = msgspec.json.decode(only(Run, records)[0].spec, type=RunSpec)
     effects = {(effect.arm_id, effect.quantity): effect for effect in only(Effect, records)}
     operating = next((e for e in only(Effect, records) if e.quantity == "operating"), None)
     calibration = next(iter(only(Calibration, records)), None)
     return {
-        "verdict": next(v.status for v in verdicts if v.kind == "gate"),
-        "gate": run.gate,
-        "method": run.method,
-        "trait": run.trait,
+        **outline(records, store, pictures),
         "target": spec.target,
         "sign": spec.sign,
-        "summary": next(v.detail for v in verdicts if v.kind == "gate"),
-        "criteria": [_said(v) for v in verdicts if v.kind == "criterion"],
-        "hypotheses": [_said(v) for v in verdicts if v.kind == "hypothesis"],
         "operating_dose": operating.value if operating else None,
         "p_null": operating.p_null if operating else _best_p(effects.values()),
         "calibration": _calibration(calibration),
         "arms": [_arm(arm, effects) for arm in in_order(only(Arm, records))],
         "texts": [_text(text) for text in only(Completion, records)],
+    }
+
+
+def outline(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:
+    """What every gate's document says: the verdict with its checks, and where it came from."""
+    run, verdicts = only(Run, records)[0], only(Verdict, records)
+    gate = next(verdict for verdict in verdicts if verdict.kind == "gate")
+    return {
+        "verdict": gate.status,
+        "gate": run.gate,
+        "method": run.method,
+        "trait": run.trait,
+        "summary": gate.detail,
+        "next_step": gate.next_step,
+        "criteria": [_said(v) for v in verdicts if v.kind == "criterion"],
+        "hypotheses": [_said(v) for v in verdicts if v.kind == "hypothesis"],
         "run_id": run.run_id,
         "model": run.model,
         "fingerprint": run.fingerprint,

@@ -64,7 +64,12 @@ def contexts(path: Path | None = None) -> tuple[Context, ...]:
 
 def dilemmas(path: Path | None = None) -> tuple[Dilemma, ...]:
     """Every dilemma of a JSONL file with `id` and `text`. Raises UsageError naming file, line and field."""
-    return _plain(path or DATA / "dilemmas.jsonl", Dilemma)
+    file = path or DATA / "dilemmas.jsonl"
+    read = _plain(file, Dilemma)
+    twice = next((row for place, row in enumerate(read) if row.text in {other.text for other in read[:place]}), None)
+    if twice:
+        raise UsageError(f"{file}: every text must be unique, but that of {twice.id!r} comes more than once")
+    return read
 
 
 def stratified(rows: tuple[VignetteText, ...], count: int | None) -> tuple[VignetteText, ...]:

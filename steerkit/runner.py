@@ -12,10 +12,10 @@ from torch import Tensor
 
 from steerkit import __version__
 from steerkit.errors import SteerkitError, UsageError
-from steerkit.pipeline import Job, Step, gate1
+from steerkit.pipeline import Job, Pipeline, Step
 from steerkit.records import TABLES, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
-from steerkit.spec import canonical, digest, run_id, unit_id
+from steerkit.spec import Gate2Spec, RunSpec, canonical, digest, run_id, unit_id
 from steerkit.store import Store
 
 Report = Callable[[Step, float], None]
@@ -47,6 +47,22 @@ def load_records(store: Store, run: str) -> list[Record]:
     return [record for kind in TABLES.values() for record in store.records(kind, run)]
 
 
+def find_run(store: Store, prefix: str) -> str:
+    """The id of the one run whose id begins so.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    rows = store.query("SELECT run_id, gate, method FROM run ORDER BY registered_at").rows()
+    found = [(run, gate, method) for run, gate, method in rows if run.startswith(prefix)]
+    if len(found) == 1:
+        return str(found[0][0])
+    listed = ", ".join(f"{run} ({gate} {method})" for run, gate, method in (found or rows)[-5:]) or "none"
+    raise UsageError(
+        f"a run must be named by the beginning of one id, but {prefix!r} begins {len(found)} of the {len(rows)} in "
+        f"{store.path}; {'those' if found else 'the newest'}: {listed}"
+    )
+
+
 def _by_unit(records: list[Record]) -> dict[str, list[Record]]:
     """Finished units only: a unit whose `Unit` record is missing never happened."""
     finished = {record.unit_id for record in records if isinstance(record, Unit)}
@@ -57,8 +73,8 @@ def _by_unit(records: list[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def execute(store: Store, job: Job, request: str, report: Report) -> str:
-    """Run gate 1, storing each step; what an interrupted run finished is not done again. Returns the run's id.
+def execute(store: Store, pipeline: Pipeline, job: Job, request: str, report: Report) -> str:
+    """Run a pipeline, storing each step; what an interrupted run finished is not done again. Returns the run's id.
 
     Raises UsageError when another process is running the same spec into this store.
     """
@@ -67,7 +83,7 @@ def execute(store: Store, job: Job, request: str, report: Report) -> str:
         memory = StoredMemory(store, run)
         store.append([*_registration(job, run, request, memory), _event(run, "started", "")])
         try:
-            for step, seconds in _timed(gate1(job, memory)):
+            for step, seconds in _timed(pipeline(job, memory)):
                 if step.fresh:
                     done = Unit(run_id=run, unit_id=step.unit_id, stage=step.stage, name=step.name, seconds=seconds)
                     store.append([*step.records, done])
@@ -112,14 +128,15 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
         thresholds_hash=digest(thresholds),
         version=__version__,
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        parent_run=spec.parent_run if isinstance(spec, Gate2Spec) else None,
     )
-    vignettes = [
-        VignetteRecord(
-            run_id=run, unit_id=unit, vignette=v.id, foundation=v.foundation, text=v.text, set_hash=spec.vignettes_hash
-        )
-        for v in job.vignettes
-    ]
+    vignettes = _vignettes(job, spec, unit) if isinstance(spec, RunSpec) else []
     return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
+
+
+def _vignettes(job: Job, spec: RunSpec, unit: str) -> list[VignetteRecord]:
+    own = {"run_id": run_id(spec), "unit_id": unit, "set_hash": spec.vignettes_hash}
+    return [VignetteRecord(**own, vignette=v.id, foundation=v.foundation, text=v.text) for v in job.vignettes]
 
 
 def _event(run: str, state: str, detail: str) -> RunEvent:

@@ -7,17 +7,24 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from steerkit.document import document
-from steerkit.errors import StoreLocked
-from steerkit.pictures import pareto, save
-from steerkit.pipeline import Job, Step
-from steerkit.records import Picture
+from steerkit.document_gate2 import document_gate2
+from steerkit.errors import StoreLocked, UsageError
+from steerkit.host import Host, chat_ids, load
+from steerkit.pictures import pareto, save, survival
+from steerkit.pipeline import Gate1Job, Gate2Job, Step, gate1, gate2
+from steerkit.pipeline.gate2 import drawn_prompts
+from steerkit.pipeline.study import restored
+from steerkit.records import Picture, Run
 from steerkit.request import Gate1Request
-from steerkit.runner import execute, load_records
-from steerkit.spec import RunSpec, unit_id
+from steerkit.request_gate2 import Gate2Request, Parent
+from steerkit.runner import execute, find_run, load_records
+from steerkit.spec import unit_id
+from steerkit.stages.assemble import only
 from steerkit.store import Store
 
+Request = Gate1Request | Gate2Request
 
-@runtime_checkable
+
 @runtime_checkable
 class Narrates(Protocol):
     """Whoever tells the user how far it is."""
@@ -31,13 +38,9 @@ class Narrates(Protocol):
         ...
 
 
-def answer(request: Gate1Request, path: Path, *, resume: bool, again: bool, narrator: Narrates) -> dict[str, Any]:
+def answer(request: Request, path: Path, *, resume: bool, again: bool, narrator: Narrates) -> dict[str, Any]:
     """The run's document. An identical finished request is answered without a model unless `again`."""
-    store = Store(path)
-    store.check()
-    if store.folder.exists():
-        with suppress(StoreLocked):
-            store.ingest()
+    store = opened(path)
     asked = request.hash()
     attempts = _attempts(store, asked)
     finished = [run for run, (_, state) in attempts.items() if state == "finished"]
@@ -47,13 +50,34 @@ def answer(request: Gate1Request, path: Path, *, resume: bool, again: bool, narr
     return published(store, _run(request, store, asked, _attempt(attempts, resume=resume, again=again), narrator))
 
 
+def opened(path: Path) -> Store:
+    """The store, with what waits in its spool taken in; nothing is made where there is none yet."""
+    store = Store(path)
+    store.check()
+    if store.folder.exists():
+        with suppress(StoreLocked):
+            store.ingest()
+    return store
+
+
+def parent_run(path: Path, prefix: str) -> Parent:
+    """The finished run of gate 1 whose id begins so.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    store = opened(path)
+    return Parent.of(load_records(store, find_run(store, prefix)))
+
+
 def published(store: Store, run: str) -> dict[str, Any]:
     """A stored run as a document, its pictures drawn."""
     records = load_records(store, run)
-    draft = document(records, str(store.path), [])
+    gate = only(Run, records)[0].gate
+    draft = document(records, str(store.path), []) if gate == "gate1" else document_gate2(records, str(store.path), [])
     known = [Path(record.path) for record in records if isinstance(record, Picture)]
     if not known or not all(path.is_file() for path in known):
-        drawn = save(pareto(draft), store.pictures, f"{draft['gate']}-{draft['method']}-{run}")
+        chart = pareto(draft) if gate == "gate1" else survival(draft)
+        drawn = save(chart, store.pictures, f"{draft['gate']}-{draft['method']}-{run}")
         if [str(path) for path in drawn] != [str(path) for path in known]:
             store.append([_picture(run, path) for path in drawn])
             store.ingest()
@@ -61,15 +85,20 @@ def published(store: Store, run: str) -> dict[str, Any]:
     return {**draft, "pictures": [str(path) for path in known]}
 
 
-def _run(request: Gate1Request, store: Store, asked: str, attempt: int, narrator: Narrates) -> str:
-    from steerkit.host import load
-
-    name = request.asked["model"]
-    host = load(
-        name, request.asked["dtype"], request.asked["device"], trust_remote_code=request.asked["trust_remote_code"]
-    )
+def _run(request: Request, store: Store, asked: str, attempt: int, narrator: Narrates) -> str:
+    given = request.asked
+    name = given["model"] if isinstance(request, Gate1Request) else request.known().spec.model
+    # Gate 2 goes on with exactly the numbers of gate 1, so it takes its dtype.
+    dtype = given["dtype"] if isinstance(request, Gate1Request) else request.known().spec.dtype
+    host = load(name, dtype, given["device"], trust_remote_code=given["trust_remote_code"])
     narrator.say(f"model {name} from {host.source}, {host.dtype} on {host.device}")
-    job = Job(
+    if isinstance(request, Gate1Request):
+        return execute(store, gate1, _gate1_job(request, host, attempt), asked, narrator.step)
+    return execute(store, gate2, _gate2_job(request, host, attempt, store), asked, narrator.step)
+
+
+def _gate1_job(request: Gate1Request, host: Host, attempt: int) -> Gate1Job:
+    return Gate1Job(
         spec=request.spec(host.fingerprint, host.dtype, attempt),
         host=host,
         persona=request.persona,
@@ -80,7 +109,41 @@ def _run(request: Gate1Request, store: Store, asked: str, attempt: int, narrator
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
     )
-    return execute(store, job, asked, narrator.step)
+
+
+def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store) -> Gate2Job:
+    """Raises UsageError for another model than gate 1's, or a prompt that leaves no room for an answer."""
+    parent, spec = request.known(), request.spec(attempt)
+    if host.fingerprint != parent.spec.fingerprint:
+        raise UsageError(
+            f"the model must be the one of run {parent.run.run_id}, but {host.name!r} has changed since: fingerprint "
+            f"{host.fingerprint}, then {parent.spec.fingerprint}; run gate1 again"
+        )
+    _need_room(host, request)
+    real, *nulls = restored(host, [parent.direction(), *parent.random_directions()], store.get_tensors)
+    return Gate2Job(
+        spec=spec,
+        host=host,
+        persona=request.persona(),
+        vignettes=(),
+        gate_config=request.gate_config,
+        prompts=drawn_prompts(request.dilemmas, spec.texts.prompts, spec.seed),
+        direction=real,
+        unit_strength=parent.strengths.get(real.direction_id, 1.0),
+        nulls=tuple((null, parent.strengths[null.direction_id]) for null in nulls),
+        gate1_verdict=parent.verdict,
+    )
+
+
+def _need_room(host: Host, request: Gate2Request) -> None:
+    limit = host.model.config.get_text_config().max_position_embeddings
+    for prompt in request.dilemmas:
+        tokens = len(chat_ids(host, prompt.text)) + request.texts.length
+        if tokens > limit:
+            raise UsageError(
+                f"every prompt with its answer must fit the model's {limit} tokens, but {prompt.id!r} needs {tokens}; "
+                "shorten it, or lower texts.length"
+            )
 
 
 def _attempts(store: Store, request: str) -> dict[str, tuple[int, str]]:
@@ -92,7 +155,7 @@ def _attempts(store: Store, request: str) -> dict[str, tuple[int, str]]:
         WHERE run.request = $request ORDER BY run.registered_at, run.run_id
     """
     rows = store.query(sql, {"request": request}).iter_rows()
-    return {run: (msgspec.json.decode(spec, type=RunSpec).attempt, state) for run, spec, state in rows}
+    return {run: (int(msgspec.json.decode(spec)["attempt"]), state) for run, spec, state in rows}
 
 
 def _attempt(attempts: dict[str, tuple[int, str]], *, resume: bool, again: bool) -> int:

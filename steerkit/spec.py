@@ -7,10 +7,17 @@ from typing import Any
 import msgspec
 
 from steerkit.errors import UsageError
+from steerkit.schedule import parse
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every validated settings class."""
+
+
+def _at_least(setting: Setting, low: int, *names: str) -> None:
+    for name in names:
+        if getattr(setting, name) < low:
+            raise UsageError(f"{name} must be at least {low}, but got {getattr(setting, name)}")
 
 
 class CaptureSpec(Setting, frozen=True, kw_only=True):
@@ -102,6 +109,106 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     version: str = ""
 
 
+class TextSpec(Setting, frozen=True, kw_only=True):
+    """How gate 2's texts are sampled."""
+
+    length: int = 80
+    """Cap of a text (tokens)."""
+    temperature: float = 0.8
+    top_p: float = 0.95
+    schedule: str = "constant"
+    """How the strength runs over a text (steerkit.schedule)."""
+    prompts: int = 40
+    """How many prompts, drawn at random with the run's seed; the others stay unseen for later gates."""
+    batch: int = 64
+    """Texts written together."""
+    backtrack: bool = False
+    """Rewind texts that break while they are written, and replay that stretch with less strength."""
+    backtrack_kl: float = 2.0
+    """Highest mean KL over 8 tokens before a text counts as breaking (nats)."""
+    backtrack_distinct: float = 0.5
+    """Lowest share of distinct bigrams over 24 tokens (fraction)."""
+    backtrack_retries: int = 3
+    """Most retries of one text."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a setting out of range."""
+        parse(self.schedule)
+        _at_least(self, 1, "length", "prompts", "batch", "backtrack_retries")
+        for name, low, high in (("temperature", 0.0, 5.0), ("top_p", 0.0, 1.0), ("backtrack_distinct", 0.0, 1.0)):
+            value = getattr(self, name)
+            if not (low < value <= high):
+                raise UsageError(f"{name} must be above {low:g} and at most {high:g}, but got {value}")
+        if not self.backtrack_kl > 0:
+            raise UsageError(f"backtrack_kl must be above 0 nats, but got {self.backtrack_kl}")
+
+
+class ControlSpec(Setting, frozen=True, kw_only=True):
+    """How gate 2 finds its dose and when it gives up."""
+
+    keep: int = 64
+    """How many texts are to be kept."""
+    survival: float = 0.75
+    """Share of a dose's texts that every check must keep for the dose to be chosen (fraction)."""
+    ladder: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
+    """Doses that are probed, in one batch."""
+    per_dose: int = 8
+    """Texts per probed dose, to the same prompts at each."""
+    shares: tuple[float, ...] = (0.6, 0.8, 1.0)
+    """Doses that are collected at, as shares of the chosen one, each with an equal quota of the kept texts."""
+    batches: int = 6
+    """Most batches collected before giving up."""
+    floor: float = 0.25
+    """A batch of which less than this survives lowers the dose (fraction)."""
+    shrink: float = 0.7
+    """By what factor the dose is lowered then."""
+    lowest: float = 0.2
+    """Smallest share of the chosen dose before giving up."""
+    base: int = 64
+    """Unsteered texts to the same prompts."""
+    random: int = 16
+    """Texts along random directions at equal KL."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a setting out of range."""
+        _at_least(self, 1, "keep", "per_dose", "batches", "base")
+        _at_least(self, 0, "random")
+        for name in ("survival", "floor", "shrink", "lowest"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be a fraction above 0 and at most 1, but got {getattr(self, name)}")
+        for name in ("ladder", "shares"):
+            values = getattr(self, name)
+            if not values or not all(math.isfinite(v) and v > 0 for v in values):
+                raise UsageError(f"{name} must be finite numbers above 0, but got {values}")
+
+
+class Gate2Spec(Setting, frozen=True, kw_only=True):
+    """Everything that decides the numbers of a run of gate 2."""
+
+    gate: str = "gate2"
+    parent_run: str
+    """The run of gate 1 whose direction and dose it goes on with."""
+    method: str
+    trait: str
+    target: str
+    persona_pair: dict[str, Any]
+    """The persona pair itself: checks of the texts need its words, also later and without its file."""
+    model: str
+    fingerprint: str
+    dtype: str
+    seed: int
+    prompts_hash: str
+    operating_dose: float | None
+    """Gate 1's operating dose; None where it found none."""
+    filters: dict[str, float]
+    """Check to threshold."""
+    gate_config: dict[str, Any] = {}
+    texts: TextSpec = TextSpec()
+    control: ControlSpec = ControlSpec()
+    attempt: int = 0
+    version: str = ""
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces; equal values give equal text."""
     return msgspec.json.encode(value, order="deterministic").decode()
@@ -112,7 +219,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256("\x1f".join(canonical(part) for part in parts).encode()).hexdigest()[:16]
 
 
-def run_id(spec: RunSpec) -> str:
+def run_id(spec: RunSpec | Gate2Spec) -> str:
     """The run's name: a hash of everything that decides its numbers."""
     return digest(spec)
 

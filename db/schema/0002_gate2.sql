@@ -7,11 +7,13 @@ ALTER TABLE completion ADD COLUMN role VARCHAR;
 ALTER TABLE completion ADD COLUMN sample_seed BIGINT;
 ALTER TABLE completion ADD COLUMN schedule VARCHAR;
 ALTER TABLE completion ADD COLUMN pieces VARCHAR[];
+ALTER TABLE completion ADD COLUMN token_ids BIGINT[];
 ALTER TABLE completion ADD COLUMN token_nll DOUBLE[];
 COMMENT ON COLUMN completion.role IS 'greedy (gate 1), base, probe, collected or random; NULL in rows older than gate 2.';
 COMMENT ON COLUMN completion.sample_seed IS 'Seed of the row''s own random numbers; NULL for greedy texts.';
 COMMENT ON COLUMN completion.schedule IS 'How the strength runs over the text, for example constant or exp:40.';
 COMMENT ON COLUMN completion.pieces IS 'Text of each generated token; joined they are the text.';
+COMMENT ON COLUMN completion.token_ids IS 'The generated tokens, without the end token.';
 COMMENT ON COLUMN completion.token_nll IS 'Negative log-likelihood of each generated token under the untouched base, the end token included (nats).';
 
 CREATE TABLE text_gain (

@@ -38,7 +38,8 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
 
     Prints a verdict with its criteria, every known way to fail as observed or not, and the path of a picture.
     """
-    from steerkit.commands._gate1_output import Narrator, show
+    from steerkit.commands._gate1_output import show
+    from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
     request = Gate1Request.checked(asked)

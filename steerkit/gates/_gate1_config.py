@@ -1,10 +1,7 @@
 """Gate 1's thresholds: registered before any data of a run exist."""
 
-import math
-
-import msgspec
-
 from steerkit.errors import UsageError
+from steerkit.gates._thresholds import require_in_range
 from steerkit.spec import Setting
 
 FRACTIONS = frozenset(
@@ -69,18 +66,6 @@ class Config(Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for a threshold out of range."""
-        for name, value in msgspec.structs.asdict(self).items():
-            rule, holds = _rule(name, float(value))
-            if not (math.isfinite(value) and holds):
-                raise UsageError(f"{name} must be {rule}, but got {value}")
+        require_in_range(self, FRACTIONS, AT_LEAST)
         if self.broken > self.coherence:
             raise UsageError(f"broken must be at most coherence, {self.coherence}, but got broken={self.broken}")
-
-
-def _rule(name: str, value: float) -> tuple[str, bool]:
-    """What must hold of a threshold, in words, and whether it does."""
-    if name in FRACTIONS:
-        return "a fraction from 0 to 1", 0 <= value <= 1
-    if name in AT_LEAST:
-        return f"at least {AT_LEAST[name]}", value >= AT_LEAST[name]
-    return "above 0", value > 0

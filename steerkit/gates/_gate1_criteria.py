@@ -7,10 +7,7 @@ import numpy as np
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    Result,
     at_least,
-    criterion,
-    figures,
     judged_arm,
     largest_null,
     mirror,
@@ -22,6 +19,7 @@ from steerkit.gates._gate1_measured import (
     text_health,
 )
 from steerkit.gates._gate1_validity import diagonal_marginal_disagreement, extraction_bug, log_tail_illusion
+from steerkit.gates._result import Result, criterion, figures
 from steerkit.metrics import ArmMetrics, picks
 from steerkit.records import FOUNDATIONS
 from steerkit.stats import informedness, interval

@@ -1,34 +1,19 @@
-"""Gate 1's evidence measured once, the arms its checks look at, and the form of what they say."""
+"""Gate 1's evidence measured once, and the arms its checks look at."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from steerkit.errors import RunError
 from steerkit.evidence import ArmEvidence, Gate1Evidence
 from steerkit.gates._gate1_config import Config
+from steerkit.gates._result import Result
 from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, measure, quantity_name
 from steerkit.records import FOUNDATIONS, Completion
-from steerkit.stats import Interval, Resamples, permutation_p, resample
+from steerkit.stats import Resamples, permutation_p, resample
 
 SAME_DOSE = 1e-9
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one check says: the fields of a `Verdict`, and whether noise rather than the data decided it."""
-
-    name: str
-    kind: Literal["criterion", "hypothesis", "gate"]
-    status: str
-    value: float | None
-    threshold: float | None
-    detail: str
-    next_step: str
-    by_noise: bool = False
-    """A criterion that is not met but whose interval reaches the threshold."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +60,6 @@ class TextHealth:
     def healthy(self, config: Config) -> bool:
         """Neither looping nor babbling."""
         return not self.loops(config) and not self.babbles(config)
-
-
-def criterion(
-    name: str,
-    met: bool | None,
-    value: float | None,
-    threshold: float | None,
-    detail: str,
-    next_step: str,
-    by_noise: bool = False,
-) -> Result:
-    """A thing that must hold; None is not measured."""
-    status = "not measured" if met is None else "met" if met else "not met"
-    noisy = by_noise and met is False
-    return Result(name, "criterion", status, _finite(value), _finite(threshold), detail, next_step, noisy)
-
-
-def hypothesis(
-    name: str, seen: bool | None, value: float | None, threshold: float | None, detail: str, next_step: str
-) -> Result:
-    """A known way to fail; None is not measured."""
-    status = "not measured" if seen is None else "observed" if seen else "not observed"
-    return Result(name, "hypothesis", status, _finite(value), _finite(threshold), detail, next_step)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
 
 
 def measured(evidence: Gate1Evidence, resamples: int = 2000) -> Measured:
@@ -262,10 +220,3 @@ def mirror(study: Measured, arm: ArmMetrics, config: Config) -> ArmMetrics | Non
         if at_least(other, config.broken) and abs(other.arm.dose) <= arm.arm.dose + SAME_DOSE
     ]
     return pool[-1] if pool else None
-
-
-def figures(name: str, found: Interval | None, unit: str = "nats") -> str:
-    """A quantity with its interval, for a sentence."""
-    if found is None:
-        return f"{name} is undefined"
-    return f"{name} is {found.value:+.2f} {unit} [{found.low:+.2f}, {found.high:+.2f}]"

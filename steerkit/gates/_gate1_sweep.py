@@ -7,10 +7,7 @@ import numpy as np
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    Result,
     at_least,
-    figures,
-    hypothesis,
     largest_null,
     mirror,
     number,
@@ -19,6 +16,7 @@ from steerkit.gates._gate1_measured import (
     readable,
     strongest_arm,
 )
+from steerkit.gates._result import Result, figures, hypothesis
 from steerkit.metrics import NOT_WRONG, SMALLEST_SHIFT, ArmMetrics, quantity_name
 from steerkit.records import FOUNDATIONS
 from steerkit.stats import Interval

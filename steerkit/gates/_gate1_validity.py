@@ -8,16 +8,14 @@ import numpy as np
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    Result,
     at_least,
-    figures,
-    hypothesis,
     number,
     operating_point,
     strongest_arm,
     text_health,
 )
 from steerkit.gates._gate1_sweep import NO_ARM, bidirectional_disruption, wrong_target
+from steerkit.gates._result import Result, figures, hypothesis
 from steerkit.metrics import ArmMetrics
 from steerkit.records import FOUNDATIONS
 

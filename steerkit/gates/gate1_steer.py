@@ -12,8 +12,6 @@ from steerkit.gates._gate1_measured import (
     SAME_DOSE,
     Check,
     Measured,
-    Result,
-    figures,
     judged_arm,
     measured,
     null_p,
@@ -22,24 +20,13 @@ from steerkit.gates._gate1_measured import (
 )
 from steerkit.gates._gate1_sweep import SWEEP
 from steerkit.gates._gate1_validity import VALIDITY
+from steerkit.gates._result import EffectValue, Result, figures, next_steps, open_criteria, outcome
 from steerkit.metrics import ArmMetrics
 from steerkit.records import Outcome
 from steerkit.stats import front_probability, intervals, permutation_p
 
 QUESTION = "Does this direction move its target foundation while the model stays coherent?"
 CHECKS: tuple[Check, ...] = (*CRITERIA, *SWEEP, *VALIDITY)
-
-
-@dataclass(frozen=True)
-class EffectValue:
-    """A quantity of one arm: the fields of an `Effect`, in the quantity's own unit."""
-
-    arm_id: str
-    quantity: str
-    value: float | None
-    low: float | None
-    high: float | None
-    p_null: float | None
 
 
 @dataclass(frozen=True)
@@ -72,21 +59,11 @@ def judge(evidence: Gate1Evidence, config: Config) -> Judgement:
     )
 
 
-def outcome(results: list[Result]) -> Outcome:
-    """PASS when all criteria are met; FAIL when one is not met beyond noise; INCONCLUSIVE otherwise."""
-    criteria = [result for result in results if result.kind == "criterion"]
-    if all(result.status == "met" for result in criteria):
-        return "PASS"
-    return "FAIL" if any(result.status == "not met" and not result.by_noise for result in criteria) else "INCONCLUSIVE"
-
-
 def _gate(verdict: Outcome, results: list[Result], judged: ArmMetrics | None) -> Result:
     """The gate's own verdict, with what stands in the way of a PASS."""
-    open_criteria = [f"{r.name} ({r.status})" for r in results if r.kind == "criterion" and r.status != "met"]
-    seen = [result for result in results if result.status == "observed"]
     found = None if judged is None else judged.interval("separation")
-    detail = f"{figures('separation', found)}; " + (", ".join(open_criteria) or "all criteria are met")
-    steps = [f"{result.name}: {result.next_step}" for result in seen] or ["operate at this dose"] * (verdict == "PASS")
+    detail = f"{figures('separation', found)}; {open_criteria(results)}"
+    steps = next_steps(results) or ["operate at this dose"] * (verdict == "PASS")
     step = "; ".join(steps) or "measure what is missing"
     return Result("gate 1", "gate", verdict, None if found is None else found.value, None, detail, step)
 

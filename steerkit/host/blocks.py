@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from steerkit.host.load import Host
 
-Edit = Callable[[Tensor, Tensor], Tensor]
-"""(hidden `[batch token dim]`, row index `[batch]`) to hidden: the index says which planned row each batch row is."""
+Edit = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(hidden `[batch token dim]`, row index `[batch]`, scale `[planned row]`) to hidden.
+
+The index says which planned row each batch row is; the scale multiplies every planned row's strength, None is all 1.
+"""
 Edits = Mapping[int, Edit]
 """Block number to what is done to that block's output."""
 
@@ -25,13 +28,13 @@ def _replaced(output: Any, hidden: Tensor) -> Any:
 
 
 @contextmanager
-def edited(host: Host, edits: Edits, rows: Tensor) -> Iterator[None]:
+def edited(host: Host, edits: Edits, rows: Tensor, scale: Tensor | None = None) -> Iterator[None]:
     """Apply `edits` to the outputs of their blocks; batch rows beyond `len(rows)` (twins) are left alone."""
 
     def hook(edit: Edit) -> Callable[..., Any]:
         def apply(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _hidden(output)
-            steered = edit(hidden[: len(rows)], rows)
+            steered = edit(hidden[: len(rows)], rows, scale)
             rest = hidden[len(rows) :]
             return _replaced(output, torch.cat([steered, rest]) if len(rest) else steered)
 

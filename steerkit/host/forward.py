@@ -119,7 +119,7 @@ def _pass(host: Host, edits: Edits, start: int, inputs: Tensor, offset: int, pre
     """The final normed hidden states `[row token dim]` of rows at positions offset, offset + 1, ..."""
     index = torch.zeros(inputs.shape[0], dtype=torch.long)
     if start and start - 1 in edits:
-        inputs = edits[start - 1](inputs, index)
+        inputs = edits[start - 1](inputs, index, None)
     with torch.inference_mode(), only_blocks(host, start, len(host.blocks)), edited(host, edits, index):
         return _run(host, inputs, offset, prefix)
 
@@ -196,3 +196,37 @@ def _last_tokens(
     with torch.inference_mode(), only_blocks(host, 0, max(blocks) + 1), recorded(host, everywhere) as seen:
         _run(host, ids, offset, prefix)
     return seen
+
+
+def continuation_nll(
+    host: Host, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], edits: Edits
+) -> list[list[float]]:
+    """Negative log-likelihood of each token of each continuation behind its prompt (nats), under one edited state."""
+    whole = [[*prompt, *text] for prompt, text in zip(prompts, continuations, strict=True)]
+    found: list[list[float]] = [[] for _ in whole]
+    for chunk in _chunks(Rows((), tuple(tuple(row) for row in whole))):
+        inputs = _inputs(host, [whole[i] for i in chunk], None)
+        # The token at position p is foretold by position p - 1.
+        places = [(row, p) for row, i in enumerate(chunk) for p in range(len(prompts[i]), len(whole[i]))]
+        if not places:
+            continue
+        rows, positions = torch.tensor(places, device=host.device).T
+        nll = _nll(_at(host, inputs, rows, positions - 1, edits), inputs[rows, positions])
+        for (row, _), value in zip(places, nll.tolist(), strict=True):
+            found[chunk[row]].append(value)
+    return found
+
+
+def _at(host: Host, inputs: Tensor, rows: Tensor, positions: Tensor, edits: Edits) -> Float[Tensor, "place vocab"]:
+    """The logits at some places; only those go through a head that is known to be plain."""
+    with torch.inference_mode(), edited(host, edits, torch.zeros(len(inputs), dtype=torch.long)):
+        if host.shares_prefix:
+            hidden = _run(host, inputs, 0, None)[rows, positions]
+            logits: Tensor = host.model.get_output_embeddings()(hidden)
+            return logits
+        return host.model(input_ids=inputs, use_cache=False).logits[rows, positions]  # type: ignore[no-any-return]
+
+
+def _nll(logits: Float[Tensor, "place vocab"], tokens: Tensor) -> Float[Tensor, "place"]:
+    logits = logits.float()
+    return logits.logsumexp(-1) - logits.gather(1, tokens[:, None]).squeeze(1)

@@ -8,10 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from steerkit.host.backtracking import Backtracking, Retry, Watch
 from steerkit.host.blocks import Edits, edited, only_blocks, recorded
+from steerkit.host.forward import ROW_TOKENS
 from steerkit.host.load import Host
+from steerkit.host.sampling import Sampling, draw, uniforms
+from steerkit.schedule import Schedule
+
+GREEDY, CONSTANT = Sampling(), Schedule()
 
 
 @dataclass
@@ -19,78 +26,227 @@ class Generation:
     """One generated continuation.
 
     `tokens`: without the end token. `kl`: KL(edited || unedited) at each generated token, nats. `base_nll`: the token's
-    negative log-likelihood under the unedited model, nats. All lists have one entry per generated token, the end token
-    included.
+    negative log-likelihood under the unedited model, nats. These two have one entry per generated token, the end token
+    included. `retries`: where the text was rewound.
     """
 
     tokens: list[int] = field(default_factory=list)
     kl: list[float] = field(default_factory=list)
     base_nll: list[float] = field(default_factory=list)
     ended: bool = False
+    retries: list[Retry] = field(default_factory=list)
 
 
-def generate(host: Host, prompts: Sequence[Sequence[int]], edits: Edits, length: int) -> list[Generation]:
-    """Greedy continuations of up to `length` tokens, one per prompt; edits see row i of `prompts` as row index i.
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written; the default is greedy at constant strength.
+
+    `seeds`: one per row where tokens are sampled. `backtracking`: None lets a breaking text go on.
+    """
+
+    sampling: Sampling = GREEDY
+    seeds: Sequence[int] = ()
+    schedule: Schedule = CONSTANT
+    backtracking: Backtracking | None = None
+
+
+def generate(
+    host: Host, prompts: Sequence[Sequence[int]], edits: Edits, length: int, writing: Writing | None = None
+) -> list[Generation]:
+    """Continuations of up to `length` tokens, one per prompt; edits see row i of `prompts` as row index i.
 
     Each row's unedited twin reads the same tokens in the same batch, which gives the per-token KL and the text's
-    likelihood under the base without a second pass.
+    likelihood under the base without a second pass; without edits there are no twins.
     """
-    done = [Generation() for _ in prompts]
-    rows = torch.arange(len(prompts))
-    state = _prefill(host, prompts, edits, rows)
-    for step in range(length):
-        steered, base = state.logprobs[: len(rows)], state.logprobs[len(rows) :]
-        chosen = steered.argmax(-1)
-        _note(host, done, rows, chosen, steered, base)
-        open_rows = torch.tensor([i for i, row in enumerate(rows.tolist()) if not done[row].ended], dtype=torch.long)
-        if not len(open_rows) or step == length - 1:
-            break
-        if len(open_rows) < len(rows):
-            state.keep(torch.cat([open_rows, open_rows + len(rows)]))
-            rows = rows[open_rows]
-        state.advance(host, chosen[open_rows].repeat(2), edits, rows)
-    return done
+    running = _Running(host, prompts, edits, length, writing or Writing())
+    while len(running.rows):
+        running.step()
+    return running.done
+
+
+class _Running:
+    """Rows that are being written: the planned rows that are still open, then their twins."""
+
+    def __init__(
+        self, host: Host, prompts: Sequence[Sequence[int]], edits: Edits, length: int, writing: Writing
+    ) -> None:
+        self.host, self.edits, self.length, self.writing = host, edits, length, writing
+        self.done = [Generation() for _ in prompts]
+        self.rows = torch.arange(len(prompts))
+        self.ends = end_tokens(host)
+        rules = writing.backtracking
+        self.watches = [Watch(rules) for _ in prompts] if rules and edits else []
+        spare = rules.retries * (rules.rewind + 1) if rules else 0
+        self.uniforms = [uniforms(seed, length + spare) for seed in writing.seeds]
+        self.drawn = [0] * len(prompts)
+        # The cache's slot that holds each fed token of a row; a rewound token's slot is masked and left behind.
+        self.slots: list[list[int]] = [[] for _ in prompts]
+        self.state = _prefill(host, prompts, _Push(edits, self.rows, self._prompt_scale()))
+
+    def step(self) -> None:
+        """Draw a token for every open row, rewind the broken ones, and feed what comes next."""
+        steered = self.state.logprobs[: len(self.rows)]
+        base = self.state.logprobs[len(self.rows) :] if self.edits else steered
+        chosen = draw(steered, self.writing.sampling, self._uniform())
+        self._note(chosen, steered, base)
+        self._rewind()
+        still = [place for place, row in enumerate(self.rows.tolist()) if not self._finished(row)]
+        if len(still) < len(self.rows):
+            self._keep(torch.tensor(still, dtype=torch.long))
+        if still:
+            self._feed()
+
+    def _uniform(self) -> Float[Tensor, "row"] | None:
+        if not self.uniforms:
+            return None
+        numbers = []
+        for row in self.rows.tolist():
+            numbers.append(self.uniforms[row][self.drawn[row]])
+            self.drawn[row] += 1
+        return torch.tensor(numbers, dtype=torch.float64)
+
+    def _note(self, chosen: Tensor, steered: Tensor, base: Tensor) -> None:
+        """Write down each row's token, its divergence from the twin and its likelihood there."""
+        kl = (steered.exp() * (steered - base)).sum(-1).clamp(min=0).tolist() if self.edits else [0.0] * len(chosen)
+        nll = (-base.gather(1, chosen[:, None]).squeeze(1)).tolist()
+        for place, (row, token) in enumerate(zip(self.rows.tolist(), chosen.tolist(), strict=True)):
+            text = self.done[row]
+            text.kl.append(kl[place])
+            text.base_nll.append(nll[place])
+            text.ended = token in self.ends
+            if not text.ended:
+                text.tokens.append(token)
+
+    def _rewind(self) -> None:
+        """Take back the end of every text that broke."""
+        for place, row in enumerate(self.rows.tolist() if self.watches else []):
+            text = self.done[row]
+            retry = None if text.ended else self.watches[row].broken(text.tokens, text.kl)
+            if retry is not None:
+                text.retries.append(retry)
+                del text.tokens[retry.to :], text.kl[retry.to :], text.base_nll[retry.to :]
+                self.state.forget([place, place + len(self.rows)], self.slots[row][retry.to - 1 :])
+                del self.slots[row][retry.to - 1 :]
+
+    def _finished(self, row: int) -> bool:
+        return self.done[row].ended or len(self.done[row].tokens) >= self.length
+
+    def _keep(self, places: Tensor) -> None:
+        twins = places + len(self.rows) if self.edits else places[:0]
+        self.state.keep(torch.cat([places, twins]))
+        self.rows = self.rows[places]
+
+    def _feed(self) -> None:
+        """Feed every open row its newest token; a rewound row reads its last remaining one again."""
+        for row in self.rows.tolist():
+            self.slots[row].append(self.state.mask.shape[1])
+        newest = torch.tensor([self.done[row].tokens[-1] for row in self.rows.tolist()])
+        inputs = newest.repeat(2) if self.edits else newest
+        self.state.advance(self.host, inputs, _Push(self.edits, self.rows, self._scale()))
+
+    def _scale(self) -> Float[Tensor, "row"] | None:
+        """The factor on each planned row's strength at the token it is about to be fed; None where all are 1."""
+        if not self.edits or (self.writing.schedule.kind == "constant" and not self.watches):
+            return None
+        factors = torch.ones(len(self.done))
+        for row in self.rows.tolist():
+            position = len(self.done[row].tokens) - 1
+            watched = self.watches[row].strength(position) if self.watches else 1.0
+            factors[row] = self.writing.schedule.generated(position, self.length) * watched
+        return factors
+
+    def _prompt_scale(self) -> Float[Tensor, "row"] | None:
+        factor = self.writing.schedule.prompt()
+        return None if factor == 1 else torch.full((len(self.done),), factor)
 
 
 @dataclass
 class _Batch:
-    """The running batch: steered rows first, then their twins."""
+    """The running batch's cache `[row ...]`, which of its slots are seen `[row slot]`, and what it says next."""
 
     cache: Any
     mask: Tensor
     logprobs: Tensor
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, places: Tensor) -> None:
         """Drop every other row."""
-        self.cache.batch_select_indices(rows.to(self.mask.device))
-        self.mask = self.mask[rows]
+        self.cache.batch_select_indices(places.to(self.mask.device))
+        self.mask = self.mask[places]
 
-    def advance(self, host: Host, tokens: Tensor, edits: Edits, rows: Tensor) -> None:
+    def forget(self, places: list[int], slots: list[int]) -> None:
+        """Hide slots from rows for good."""
+        self.mask = self.mask.clone()
+        self.mask[torch.tensor(places)[:, None], torch.tensor(slots, dtype=torch.long)[None]] = 0
+
+    def advance(self, host: Host, tokens: Tensor, push: "_Push") -> None:
         """Feed one token per row."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
-        inputs = {"input_ids": tokens[:, None].to(host.device)}
-        self.logprobs = _step(host, inputs, self.mask, self.cache, edits, rows)
+        self.logprobs = _step(host, tokens[:, None].to(host.device), self.mask, self.cache, push)
 
 
-def _prefill(host: Host, prompts: Sequence[Sequence[int]], edits: Edits, rows: Tensor) -> _Batch:
+@dataclass(frozen=True)
+class _Push:
+    """The edits with the planned rows they act on in a pass, and the factor on each planned row's strength."""
+
+    edits: Edits
+    rows: Tensor
+    scale: Tensor | None = None
+
+    def of(self, part: slice) -> "_Push":
+        """The same for some of the rows."""
+        return _Push(self.edits, self.rows[part], self.scale)
+
+
+UNEDITED = _Push({}, torch.arange(0))
+
+
+def _prefill(host: Host, prompts: Sequence[Sequence[int]], push: _Push) -> _Batch:
     """Read the prompts, left-padded: each distinct one once unedited, every row only through what its edit changes."""
     distinct = sorted({tuple(prompt) for prompt in prompts})
-    spread = torch.tensor([distinct.index(tuple(prompt)) for prompt in prompts])
+    place = {prompt: number for number, prompt in enumerate(distinct)}
+    spread = torch.tensor([place[tuple(prompt)] for prompt in prompts]).to(host.device)
     longest = max(map(len, distinct))
     padded = torch.tensor([[*[prompt[0]] * (longest - len(prompt)), *prompt] for prompt in distinct]).to(host.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in distinct]).to(host.device)
-    first = min(edits, default=0) if host.skips_blocks else -1
-    base = _cache(host)
-    with recorded(host, {first: lambda hidden: hidden} if first >= 0 else {}) as seen:
-        unedited = _step(host, {"input_ids": padded}, mask, base, {}, rows)[spread]
-    base.batch_select_indices(spread.to(host.device))
-    if not edits:
-        return _Batch(_joined(base, base, len(host.blocks)), mask[spread].repeat(2, 1), unedited.repeat(2, 1))
-    steered = _cache(host)
-    inputs = {"inputs_embeds": edits[first](seen[first][spread], rows)} if first >= 0 else {"input_ids": padded[spread]}
-    with only_blocks(host, first + 1, len(host.blocks)):
-        edited_logprobs = _step(host, inputs, mask[spread], steered, edits, rows)
-    return _Batch(_joined(steered, base, first + 1), mask[spread].repeat(2, 1), torch.cat([edited_logprobs, unedited]))
+    first = min(push.edits, default=0) if host.skips_blocks else -1
+    base, reached = _in_chunks(host, padded, mask, UNEDITED, 0, first)
+    base.cache.batch_select_indices(spread)
+    if not push.edits:
+        return _Batch(base.cache, mask[spread], base.logprobs[spread])
+    inputs = padded[spread] if reached is None else push.edits[first](reached[spread], push.rows, push.scale)
+    steered, _ = _in_chunks(host, inputs, mask[spread], push, first + 1, -1)
+    logprobs = torch.cat([steered.logprobs, base.logprobs[spread]])
+    return _Batch(_joined(steered.cache, base.cache, first + 1), mask[spread].repeat(2, 1), logprobs)
+
+
+def _in_chunks(
+    host: Host, inputs: Tensor, mask: Tensor, push: _Push, start: int, record: int
+) -> tuple[_Batch, Tensor | None]:
+    """Feed whole prompts to the blocks from `start` on, and what block `record` makes of them (None where negative).
+
+    Few rows at a time: the processor's cache is small.
+    """
+    size = max(1, ROW_TOKENS // inputs.shape[1])
+    parts: list[Any] = []
+    logprobs: list[Tensor] = []
+    reached: list[Tensor] = []
+    for first in range(0, len(inputs), size):
+        part = slice(first, first + size)
+        parts.append(_cache(host))
+        note = {record: lambda hidden: hidden} if record >= 0 else {}
+        with only_blocks(host, start, len(host.blocks)), recorded(host, note) as seen:
+            logprobs.append(_step(host, inputs[part], mask[part], parts[-1], push.of(part)))
+        reached.extend(seen.values())
+    return _Batch(_stacked(parts), mask, torch.cat(logprobs)), torch.cat(reached) if reached else None
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    """One cache of the rows of several; layers that did not run stay empty."""
+    for number, layer in enumerate(parts[0].layers):
+        if layer.keys is not None:
+            layer.keys = torch.cat([part.layers[number].keys for part in parts])
+            layer.values = torch.cat([part.layers[number].values for part in parts])
+    return parts[0]
 
 
 def _cache(host: Host) -> Any:
@@ -107,34 +263,22 @@ def _joined(steered: Any, base: Any, shared: int) -> Any:
     return base
 
 
-def _step(host: Host, inputs: dict[str, Tensor], mask: Tensor, cache: Any, edits: Edits, rows: Tensor) -> Tensor:
-    """Next-token log-probabilities `[batch vocab]`, float32, after feeding ids or hidden states `[batch token ...]`."""
-    length = next(iter(inputs.values())).shape[1]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -length:]
-    with torch.inference_mode(), edited(host, edits, rows):
-        logits: Tensor = host.model(
-            **inputs,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-    return logits[:, -1].float().log_softmax(-1)
-
-
-def _note(host: Host, done: list[Generation], rows: Tensor, chosen: Tensor, steered: Tensor, base: Tensor) -> None:
-    """Write down each row's token, its divergence from the twin and its likelihood there."""
-    kl = (steered.exp() * (steered - base)).sum(-1).clamp(min=0)
-    nll = -base.gather(1, chosen[:, None]).squeeze(1)
-    ends = end_tokens(host)
-    for i, row in enumerate(rows.tolist()):
-        token = int(chosen[i])
-        done[row].kl.append(float(kl[i]))
-        done[row].base_nll.append(float(nll[i]))
-        done[row].ended = token in ends
-        if not done[row].ended:
-            done[row].tokens.append(token)
+def _step(host: Host, inputs: Tensor, mask: Tensor, cache: Any, push: _Push) -> Tensor:
+    """Next-token log-probabilities `[batch vocab]`, float32, after feeding ids `[batch token]` or hidden states
+    `[batch token dim]`.
+    """
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+    named: dict[str, Any] = {"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs}
+    named |= {"attention_mask": mask, "position_ids": positions, "past_key_values": cache, "use_cache": True}
+    with torch.inference_mode(), edited(host, push.edits, push.rows, push.scale):
+        if host.shares_prefix:
+            # The head is known to be plain. Only a contiguous copy meets it: for a slice, each row's product would
+            # copy the whole head.
+            last = host.decoder(**named).last_hidden_state[:, -1].contiguous()
+            logits: Tensor = host.model.get_output_embeddings()(last)
+        else:
+            logits = host.model(**named, logits_to_keep=1).logits[:, -1]
+    return logits.float().log_softmax(-1)
 
 
 def end_tokens(host: Host) -> set[int]:

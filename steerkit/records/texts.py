@@ -41,6 +41,8 @@ class Completion(Record, frozen=True, kw_only=True):
     """How the strength runs over the text, for example 'constant' or 'exp:40'."""
     pieces: list[str] | None = None
     """Text of each generated token; joined they are `text`."""
+    token_ids: list[int] | None = None
+    """The generated tokens, without the end token."""
     token_nll: list[float] | None = None
     """Negative log-likelihood of each generated token under the untouched base, the end token included (nats)."""
 

@@ -1,11 +1,27 @@
-"""Put a run's records together into the evidence that gate 1's checks look at; needs no model."""
+"""Put a run's records together into the evidence that a gate's checks look at; needs no model."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from steerkit.evidence import ArmEvidence, Extraction, Gate1Evidence
+from steerkit.evidence import ArmEvidence, Extraction, Gate1Evidence, Gate2Evidence, TextEvidence
 from steerkit.personas import Persona, lint
-from steerkit.records import Answer, Arm, Calibration, Completion, Direction, DirectionLayer, Dose, Prior, Record
+from steerkit.records import (
+    Answer,
+    Arm,
+    Calibration,
+    Completion,
+    ControllerStep,
+    Direction,
+    DirectionLayer,
+    Dose,
+    FilterDecision,
+    FilterSet,
+    Label,
+    Prior,
+    Record,
+    TextGain,
+)
+from steerkit.spec import Gate2Spec
 from steerkit.stages.score import choice, mass, prefill_nll
 
 R = TypeVar("R", bound=Record)
@@ -66,4 +82,49 @@ def gate1_evidence(
         extraction=extraction,
         pair_findings=tuple(f"{finding.rule}: {finding.why}" for finding in lint(persona)),
         seed=seed,
+    )
+
+
+def texts_evidence(records: Sequence[Record]) -> list[TextEvidence]:
+    """Every text of a run with its newest round of decisions, its gain, and the newest label of each labeller."""
+    newest = max(only(FilterSet, records), key=lambda found: found.seq, default=None)
+    decisions: dict[str, list[FilterDecision]] = {}
+    for decision in only(FilterDecision, records):
+        if newest is None or decision.filter_id == newest.filter_id:
+            decisions.setdefault(decision.completion_id, []).append(decision)
+    gains = {gain.completion_id: gain.gain for gain in only(TextGain, records)}
+    labels: dict[str, dict[str, Label]] = {}
+    for label in sorted(only(Label, records), key=lambda found: found.seq):
+        labels.setdefault(label.completion_id, {})[label.labeller] = label
+    return [
+        TextEvidence(
+            text,
+            tuple(decisions.get(text.completion_id, ())),
+            gains.get(text.completion_id),
+            tuple(label for label in labels.get(text.completion_id, {}).values() if label.coherent is not None),
+        )
+        for text in only(Completion, records)
+    ]
+
+
+def gate2_evidence(records: Sequence[Record], spec: Gate2Spec, gate1_verdict: str) -> Gate2Evidence:
+    """Everything gate 2 measured so far."""
+    texts = texts_evidence(records)
+
+    def of(role: str) -> tuple[TextEvidence, ...]:
+        return tuple(text for text in texts if text.completion.role == role)
+
+    return Gate2Evidence(
+        trait=spec.trait,
+        target=spec.target,
+        probes=of("probe"),
+        collected=of("collected"),
+        base=of("base"),
+        random=of("random"),
+        controller=tuple(only(ControllerStep, records)),
+        wanted=spec.control.keep,
+        target_survival=spec.control.survival,
+        operating_dose=spec.operating_dose,
+        gate1_verdict=gate1_verdict,
+        seed=spec.seed,
     )

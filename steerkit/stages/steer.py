@@ -43,9 +43,10 @@ def _edit(block: int, plan: Plan) -> Edit:
     # Finding a plugin reads the disk, so each is found once here rather than at every token.
     methods = {name: load_method(name) for name in {fitted.method for fitted, _ in plan}}
 
-    def apply(hidden: Tensor, rows: Tensor) -> Tensor:
+    def apply(hidden: Tensor, rows: Tensor, scale: Tensor | None) -> Tensor:
         for fitted, strengths in plan:
-            hidden = _steered(hidden, fitted, methods[fitted.method], strengths[rows], block)
+            now = strengths if scale is None else strengths * scale
+            hidden = _steered(hidden, fitted, methods[fitted.method], now[rows], block)
         return hidden
 
     return apply

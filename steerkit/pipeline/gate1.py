@@ -1,8 +1,8 @@
-"""The pipelines: each lists its stages in order and yields what they return; whoever consumes the steps stores them."""
+"""Gate 1's pipeline: base > capture > fit > dose > score > write > judge, one step per unit of work."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,9 +12,9 @@ from steerkit.errors import RunError
 from steerkit.evidence import Extraction
 from steerkit.gates import gate1_steer
 from steerkit.gates._gate1_measured import judged_arm, measured
-from steerkit.host import Edits, Host, chat_ids, text_ids
-from steerkit.inputs import Context, Dilemma, VignetteText, drawn
-from steerkit.personas import Persona
+from steerkit.host import Edits, Writing, chat_ids, text_ids
+from steerkit.inputs import Context, Dilemma, drawn
+from steerkit.pipeline.study import Job, Memory, Step, Study, Work, own_columns, restored
 from steerkit.plugins import load
 from steerkit.records import (
     FOUNDATIONS,
@@ -29,14 +29,14 @@ from steerkit.records import (
     Record,
     Verdict,
 )
-from steerkit.spec import RunSpec, canonical, digest, run_id, unit_id
+from steerkit.spec import RunSpec, canonical, digest
 from steerkit.stages.assemble import gate1_evidence, only
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.dose import calibrate, ladder, widened
-from steerkit.stages.fit import fit, layers, mean_norm, nulls, states, tensors
+from steerkit.stages.fit import fit, layers, mean_norm, nulls, tensors
 from steerkit.stages.score import answers, choice, mass, set_mean_prior
 from steerkit.stages.steer import Fitted, uniform
-from steerkit.stages.write import write
+from steerkit.stages.write import ordered, write
 
 WIDENINGS = 3
 """How often a ladder that missed the target is extended, each time about 25-fold."""
@@ -44,80 +44,27 @@ NULL_RUNGS = (0.8, 1.3, 2.0, 3.2)
 """First rungs of a null direction, relative to the real direction's calibrated residual norm."""
 
 
-@runtime_checkable
-@runtime_checkable
-class Memory(Protocol):
-    """What earlier, interrupted runs of the same spec left behind."""
-
-    def recall(self, unit: str) -> list[Record] | None:
-        """The records of a finished unit of work, or None."""
-        ...
-
-    def put_tensors(self, tensors: Mapping[str, Tensor]) -> str:
-        """Keep tensors under their hash."""
-        ...
-
-    def get_tensors(self, sha256: str) -> dict[str, Tensor]:
-        """The tensors of a hash."""
-        ...
-
-
 @dataclass(frozen=True)
-class Job:
-    """A spec with everything it names, loaded."""
+class Gate1Job(Job):
+    """A spec of gate 1 with everything it names, loaded."""
 
     spec: RunSpec
-    host: Host
-    persona: Persona
-    vignettes: tuple[VignetteText, ...]
     contexts: tuple[Context, ...]
     dilemmas: tuple[Dilemma, ...]
     method_config: Any
     instrument_config: Any
-    gate_config: Any
-
-
-@dataclass(frozen=True)
-class Step:
-    """One finished unit of work. `fresh`: done now rather than remembered. `total`: units of the whole run.
-
-    `headline`: what it showed, in a few words; empty when it showed nothing by itself.
-    """
-
-    unit_id: str
-    stage: str
-    name: str
-    records: list[Record]
-    fresh: bool
-    total: int
-    headline: str = ""
-
-
-Work = Callable[[str], list[Record]]
-"""A unit's id to its records."""
 
 
 @dataclass
-class _Gate1:
+class _Gate1(Study):
     """Gate 1 under way: the records so far and what later stages need of earlier ones."""
 
-    job: Job
-    memory: Memory
-    run: str
-    records: list[Record] = field(default_factory=list)
+    job: Gate1Job
     captured: Captured | None = None
     directions: list[Fitted] = field(default_factory=list)
     prepared: Any = None
 
-    def step(self, stage: str, name: str, work: Work) -> Step:
-        """Do a unit of work, or remember it."""
-        unit = unit_id(self.run, stage, name)
-        remembered = self.memory.recall(unit)
-        records = work(unit) if remembered is None else remembered
-        self.records.extend(records)
-        return Step(unit, stage, name, records, remembered is None, self.total(), self._headline(records))
-
-    def _headline(self, records: Sequence[Record]) -> str:
+    def headline(self, records: list[Record]) -> str:
         """The target's level on the base, or its shift in a steered arm; what a waiting user wants to know first."""
         arms = [arm for arm in only(Arm, records) if arm.kind in ("base", "steered", "prompt")]
         if not arms:
@@ -148,7 +95,7 @@ class _Gate1:
     def total(self) -> int:
         """How many units the run has."""
         dose = self.job.spec.dose
-        arms = len(dose.multiples) + len(dose.negative_multiples)
+        arms: int = len(dose.multiples) + len(dose.negative_multiples)
         return arms + (dose.random_directions + dose.shuffled_directions) * dose.null_doses + 7
 
     def blocks(self) -> tuple[int, ...]:
@@ -247,16 +194,8 @@ class _Gate1:
 
     def restore(self) -> None:
         """The fitted directions from their records, when the unit that fitted them was remembered."""
-        self.directions = self.directions or [
-            Fitted(
-                d.direction_id,
-                d.method,
-                d.kind,
-                msgspec.json.decode(d.config, type=type(self.job.method_config)),
-                {b: _on(self.job.host, state) for b, state in states(self.memory.get_tensors(d.artifact)).items()},
-            )
-            for d in only(Direction, self.records)
-        ]
+        kept = only(Direction, self.records)
+        self.directions = self.directions or restored(self.job.host, kept, self.memory.get_tensors)
 
     def extraction(self) -> Extraction:
         """The facts of the capture."""
@@ -322,7 +261,8 @@ class _Gate1:
         spec = self.job.spec
         arms = [arm for arm in only(Arm, self.records) if arm.kind in ("base", "steered")]
         prompts = [d for d in self.job.dilemmas if d.kind == "pressure"][: spec.texts]
-        return list(write(self.job.host, self.directions[0], arms, prompts, spec.text_tokens, self.run, unit))
+        orders = ordered(self.directions[0], arms, prompts)
+        return write(self.job.host, orders, spec.text_tokens, Writing(), self.run, unit)
 
     def evidence(self) -> Any:
         """What has been measured so far."""
@@ -332,18 +272,18 @@ class _Gate1:
         """Every effect with its interval and every check's verdict."""
         judgement = gate1_steer.judge(self.evidence(), self.job.gate_config)
         own: dict[str, Any] = {"run_id": self.run, "unit_id": unit}
-        effects = [Effect(**own, **_fields(effect, Effect)) for effect in judgement.effects]
+        effects = [Effect(**own, **own_columns(effect, Effect)) for effect in judgement.effects]
         if judgement.operating is not None:
             arm, p = judgement.operating, judgement.p_null
             effects.append(
                 Effect(**own, arm_id=arm.arm_id, quantity="operating", value=arm.dose, low=None, high=None, p_null=p)
             )
-        return [*effects, *(Verdict(**own, gate="gate1", **_fields(v, Verdict)) for v in judgement.verdicts)]
+        return [*effects, *(Verdict(**own, gate="gate1", **own_columns(v, Verdict)) for v in judgement.verdicts)]
 
 
-def gate1(job: Job, memory: Memory) -> Iterator[Step]:
+def gate1(job: Gate1Job, memory: Memory) -> Iterator[Step]:
     """base > capture > fit > dose > score > write > judge, one step per unit of work."""
-    study = _Gate1(job, memory, run_id(job.spec))
+    study = _Gate1(job, memory)
     dose = job.spec.dose
     yield study.step("score", "base", study.base)
     yield study.step("fit", job.spec.method, study.fit)
@@ -365,16 +305,6 @@ def gate1(job: Job, memory: Memory) -> Iterator[Step]:
                 work = study.score(null.kind, null, multiple * reached[null.direction_id], multiple)  # type: ignore[arg-type]
                 yield study.step("score", f"{null.kind} {number} {multiple:+g}", work)
     yield study.step("judge", "gate1", study.judge)
-
-
-def _fields(value: Any, record: type[Record]) -> dict[str, Any]:
-    """The attributes of a result that are columns of a record."""
-    given = {name for name in record.__struct_fields__ if name not in ("run_id", "unit_id", "gate")}
-    return {name: getattr(value, name) for name in given}
-
-
-def _on(host: Host, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.to(host.device) for name, tensor in state.items()}
 
 
 def _tensor(value: Any) -> Tensor:

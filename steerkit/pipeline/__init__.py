@@ -1,0 +1,7 @@
+"""The pipelines: each lists its stages in order and yields what they return; whoever consumes the steps stores them."""
+
+from steerkit.pipeline.gate1 import Gate1Job, gate1
+from steerkit.pipeline.gate2 import Gate2Job, gate2
+from steerkit.pipeline.study import Job, Memory, Pipeline, Step
+
+__all__ = ["Gate1Job", "Gate2Job", "Job", "Memory", "Pipeline", "Step", "gate1", "gate2"]

@@ -6,19 +6,22 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 from steerkit import catalogue, cli
-from steerkit.gates import gate1_steer
+from steerkit.gates import gate1_steer, gate2_filter
 from steerkit.options import COMMON
 from steerkit.personas import load_personas
+from steerkit.plugins import load_filters
 from steerkit.resources import questions
+from steerkit.spec import ControlSpec, Setting, TextSpec
 from steerkit.store import Store
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/schema.md")
+PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/filters.md", "docs/personas.md", "docs/schema.md")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -61,25 +64,34 @@ def named_questions() -> str:
     return table(("question", "answers"), ((f"`{name}`", answers) for name, answers in questions().items()))
 
 
-def checks() -> str:
-    """Gate 1's criteria and hypotheses."""
+def checks(gate: ModuleType) -> str:
+    """A gate's criteria and hypotheses."""
     rows = []
-    for check in gate1_steer.CHECKS:
-        kind = "criterion" if check in gate1_steer.CRITERIA else "hypothesis"
+    for check in gate.CHECKS:
+        kind = "criterion" if check in gate.CRITERIA else "hypothesis"
         rows.append((check.__name__.replace("_", " "), kind, first_sentence(check.__doc__)))
     return table(("check", "kind", "holds when"), rows)
 
 
-def thresholds() -> str:
-    """Gate 1's settings, from the class that holds them."""
-    body = ast.parse(inspect.getsource(gate1_steer.Config)).body[0]
+def thresholds(settings: type[Setting]) -> str:
+    """A class's settings, with the text below each."""
+    body = ast.parse(inspect.getsource(settings)).body[0]
     assert isinstance(body, ast.ClassDef)
     rows = []
-    for field, doc in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and field.value:
-            meaning = first_sentence(ast.literal_eval(doc.value))
-            rows.append((f"`{ast.unparse(field.target)}`", ast.unparse(field.value), meaning))
+    for field, below in zip(body.body, [*body.body[1:], body.body[-1]], strict=True):
+        if isinstance(field, ast.AnnAssign) and field.value:
+            said = ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
+            rows.append((f"`{ast.unparse(field.target)}`", ast.unparse(field.value), first_sentence(said)))
     return table(("setting", "default", "meaning"), rows)
+
+
+def filters() -> str:
+    """Every check of a text."""
+    rows = [
+        (f"`{name}`", f"{check.KEEP} {check.THRESHOLD:g}", check.UNIT, first_sentence(inspect.getdoc(check)))
+        for name, check in load_filters().items()
+    ]
+    return table(("check", "keeps", "unit", "what it measures"), rows)
 
 
 def traits() -> str:
@@ -120,8 +132,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "commands": commands,
     "questions": named_questions,
-    "checks": checks,
-    "thresholds": thresholds,
+    "checks": lambda: checks(gate1_steer),
+    "thresholds": lambda: thresholds(gate1_steer.Config),
+    "checks2": lambda: checks(gate2_filter),
+    "thresholds2": lambda: thresholds(gate2_filter.Config),
+    "texts": lambda: thresholds(TextSpec),
+    "control": lambda: thresholds(ControlSpec),
+    "filters": filters,
     "traits": traits,
     "schema": schema,
 }

@@ -6,21 +6,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steerkit import inputs
-from steerkit.host import Host, chat_ids, generate
+from steerkit.filters import Background
+from steerkit.host import Host, Writing, chat_ids, edited, generate
 from steerkit.host.load import DTYPES, matmul_rate
+from steerkit.host.sampling import Sampling
 from steerkit.instruments import fewshot
-from steerkit.spec import CaptureSpec
+from steerkit.personas import load_personas
+from steerkit.plugins import load_method
+from steerkit.records import Completion
+from steerkit.spec import CaptureSpec, TextSpec
+from steerkit.stages.assemble import only
 from steerkit.stages.capture import band
+from steerkit.stages.filter import decide, thresholds
+from steerkit.stages.steer import Fitted, uniform
+from steerkit.stages.write import Order, write
 
 PLAIN_VIGNETTES = 16
-"""The plain way is slow: it is timed on this many vignettes."""
+PLAIN_TEXTS = 3
+"""The plain way is slow: it is timed on this many vignettes, and texts."""
 
 
 def bench(host: Host) -> dict[str, Any]:
@@ -60,6 +71,21 @@ def bench_gate1(quick: bool, method: str = "svd") -> dict[str, Any]:
     }
 
 
+def bench_gate2(keep: int = 64) -> dict[str, Any]:
+    """One whole gate 2 on a quick gate 1's direction, each in a process of its own: wall seconds of gate 2 alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = ["--store", str(Path(folder) / "bench.duckdb"), "--json"]
+        run = [sys.executable, "-m", "steerkit.cli"]
+        first = subprocess.run([*run, "gate1", "--quick", *store], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        parent = json.loads(first.stdout)["run_id"]
+        start = time.perf_counter()
+        asked = [*run, "gate2", "--from", parent, "--keep", str(keep), *store]
+        done = subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+    said = json.loads(done.stdout)
+    return {"verdict": said["verdict"], "kept": said["kept"], "made": said["made"], "seconds": seconds}
+
+
 def _first_number(process: "subprocess.Popen[str]", start: float) -> float | None:
     """Seconds until the base's level is on the screen."""
     assert process.stderr is not None
@@ -96,18 +122,82 @@ def _operations(host: Host, prepared: fewshot.Prepared, start: int) -> float:
     return total
 
 
-def _generation(host: Host, rows: int = 32, length: int = 24) -> dict[str, float]:
-    texts = [context.text for context in inputs.contexts()[:rows]]
-    prompts = [chat_ids(host, text) for text in texts]
-    batched, written = _timed(lambda: generate(host, prompts, {}, length))
-    alone, single = _timed(lambda: [generate(host, [prompt], {}, length)[0] for prompt in prompts[:2]])
-    together, one = (sum(len(row.kl) for row in done) for done in (written, single))
+def _generation(host: Host, rows: int = 64, length: int = 80) -> dict[str, float]:
+    """A batch of gate 2's texts beside transformers' own batched sampling, and beside one text at a time.
+
+    `overhead`: time of our unsteered batch over transformers', less 1 (fraction; negative is faster). `ratio`: steered
+    texts per second, with the per-token KL, over the plain way's. `filter_share`: time of all checks over writing time.
+    """
+    prompts = [chat_ids(host, dilemma.text) for dilemma in _pressing(rows)]
+    unsteered, _ = _timed(lambda: generate(host, prompts, {}, length, _sampled(rows)))
+    theirs, plain_tokens = _timed(lambda: _transformers(host, prompts, length))
+    orders = [
+        Order("collected", dilemma, _bench_direction(host), 1.0, 1.0, i) for i, dilemma in enumerate(_pressing(rows))
+    ]
+    steered, records = _timed(lambda: write(host, orders, length, _sampled(rows), "bench", "bench"))
+    few = PLAIN_TEXTS
+    alone, _ = _timed(lambda: [_alone(host, prompt, length) for prompt in prompts[:few]])
+    checked, _ = _timed(lambda: _decided(only(Completion, records)))
     return {
         "rows": rows,
-        "tokens_per_second": together / batched,
-        "one_at_a_time_tokens_per_second": one / alone,
-        "ratio": (together / batched) / (one / alone),
+        "length": length,
+        "unsteered_tokens_per_second": rows * length / unsteered,
+        "transformers_tokens_per_second": plain_tokens / theirs,
+        "overhead": unsteered / theirs - 1,
+        "steered_tokens_per_second": sum(text.tokens for text in only(Completion, records)) / steered,
+        "one_at_a_time_tokens_per_second": few * length / alone,
+        "ratio": (rows / steered) / (few / alone),
+        "filter_share": checked / steered,
     }
+
+
+def _pressing(count: int) -> list[inputs.Dilemma]:
+    """As many prompts, the whole set again and again."""
+    return list(islice(cycle(inputs.dilemmas()), count))
+
+
+def _sampled(rows: int) -> Writing:
+    texts = TextSpec()
+    return Writing(Sampling(texts.temperature, texts.top_p), range(rows))
+
+
+def _bench_direction(host: Host) -> Fitted:
+    """A random push at the blocks that are steered by default, weak enough that texts run to their cap."""
+    draw = torch.Generator().manual_seed(0)
+    states = {
+        block: {"vector": torch.randn(host.width, generator=draw) / 10} for block in band(host, CaptureSpec().band)
+    }
+    return Fitted("bench", "svd", "random", load_method("svd").Config(), states)
+
+
+def _transformers(host: Host, prompts: Sequence[Sequence[int]], length: int) -> int:
+    """transformers' own batched sampling, every row to the cap; returns the tokens it made."""
+    longest, texts = max(map(len, prompts)), TextSpec()
+    ids = torch.tensor([[*[prompt[0]] * (longest - len(prompt)), *prompt] for prompt in prompts], device=host.device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=host.device)
+    made = host.model.generate(
+        ids,
+        attention_mask=mask,
+        max_new_tokens=length,
+        min_new_tokens=length,
+        do_sample=True,
+        temperature=texts.temperature,
+        top_p=texts.top_p,
+        top_k=0,
+        pad_token_id=int(ids[0, -1]),
+    )
+    return int((made.shape[1] - longest) * len(prompts))
+
+
+def _alone(host: Host, prompt: Sequence[int], length: int) -> int:
+    """One prompt at one strength, by transformers' own sampling under the same edit."""
+    with edited(host, uniform(_bench_direction(host), 1.0), torch.zeros(1, dtype=torch.long)):
+        return _transformers(host, [prompt], length)
+
+
+def _decided(texts: Sequence[Completion]) -> int:
+    background = Background(load_personas()["authority"], {}, (), TextSpec().length)
+    return len(decide(texts, background, thresholds({}), run="bench", unit="bench", filter_id="bench"))
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

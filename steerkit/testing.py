@@ -1,4 +1,4 @@
-"""Contract suites: what every method and gate must do, ours and a plugin author's alike.
+"""Contract suites: what every method, gate and filter must do, ours and a plugin author's alike.
 
     from steerkit.testing import MethodContract
 
@@ -9,7 +9,9 @@ Run with pytest; `mine` is the file's name in `steerkit/methods`, or an entry po
 """
 
 import inspect
+import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -24,9 +26,12 @@ from torch.nn.functional import cosine_similarity
 
 from steerkit.contrast import Contrast, State, swapped
 from steerkit.errors import SteerkitError, UsageError
+from steerkit.filters import Background, Measurement
+from steerkit.personas import Persona
 from steerkit.plugins import Bakeable, Method, load_method
 from steerkit.plugins import load as load_plugin
-from steerkit.spec import Setting
+from steerkit.records import Completion
+from steerkit.spec import Setting, digest
 
 DIM = 16
 PAIRS = 512
@@ -285,3 +290,115 @@ class GateContract:
     def test_its_checks_have_names_of_their_own(self, gate: Any) -> None:
         names = [check.__name__ for check in gate.CHECKS]
         assert names and len(names) == len(set(names)), "CHECKS must be functions with names that differ"
+
+
+def planted_completion(text: str, **changes: Any) -> Completion:
+    """A completion of that text, one token a word, everything about it healthy unless `changes` says otherwise."""
+    pieces = re.findall(r"\s*\S+|\s+\Z", text)
+    healthy: dict[str, Any] = {
+        "run_id": "run",
+        "unit_id": "unit",
+        "completion_id": f"planted {digest(text)}",
+        "arm_id": None,
+        "direction_id": None,
+        "strength": 1.0,
+        "dose": 1.0,
+        "prompt_id": "p1",
+        "prompt": "What do I do now?",
+        "text": text,
+        "tokens": len(pieces),
+        "ended": True,
+        "token_kl": [0.1] * len(pieces),
+        "perplexity": 5.0 if pieces else float("inf"),
+        "tail_perplexity": 5.0 if pieces else float("inf"),
+        "distinct_tail": 1.0,
+        "compression": 1.0,
+        "role": "probe",
+        "sample_seed": 0,
+        "pieces": pieces,
+        "token_nll": [1.6] * len(pieces),
+    }
+    return Completion(**healthy | changes)
+
+
+def planted_background() -> Background:
+    """A persona, what the base says to prompt 'p1', and one kept completion."""
+    persona = Persona(
+        name="planted",
+        description="Standing by one's own conscience.",
+        positive="a person who trusts private conscience over the wishes of superiors",
+        negative="a person who trusts the wishes of superiors over private conscience",
+        target="Authority",
+        sign=-1,
+    )
+    base = ("You could ask your manager for a day more, and tell her why the form came late.",)
+    return Background(persona=persona, base={"p1": base}, kept=(planted_completion("Give her the parcel today."),))
+
+
+TEXTS = {
+    "empty": "",
+    "space": " \n ",
+    "one word": "No.",
+    "healthy": "Take the form, write today's date on it, and tell your supervisor that the office will hear her case.",
+    "loop": "I will not do it again. " * 12,
+    "script": "这是一个很长的故事。😀😀😀 Ещё раз, ещё раз.",  # noqa: RUF001
+    "curly": "I\u2019m sorry \u2014 I can\u2019t help you with that.",
+    "broken": "\ufffd\u200b\x00 \ud83d".encode("utf-8", "replace").decode(),
+}
+
+
+class FilterContract:
+    """What every check of a text must do; set `name`."""
+
+    name: ClassVar[str]
+
+    @pytest.fixture
+    def check(self) -> Any:
+        """The check under test."""
+        return load_plugin("filters", self.name)
+
+    def test_the_docstring_says_what_it_is_and_where_from(self, check: Any) -> None:
+        text = inspect.getdoc(check) or ""
+        assert text.partition("\n\n")[0].endswith("."), "the first paragraph must be the idea, in one sentence"
+        assert FAILURE.search(text), "the docstring must say when the check fails"
+        assert SOURCE.match(text.rpartition("\n")[2]), "the last line must cite: 'Source: <arXiv id, DOI or address>'"
+
+    def test_it_says_what_is_counted_and_which_side_is_kept(self, check: Any) -> None:
+        assert isinstance(check.UNIT, str) and check.UNIT.strip(), "UNIT must say what the number counts"
+        assert check.KEEP in ("at most", "at least"), "KEEP must be 'at most' or 'at least'"
+        assert isinstance(check.THRESHOLD, float) and math.isfinite(check.THRESHOLD), (
+            "THRESHOLD must be a finite float; one that no text reaches keeps everything"
+        )
+
+    @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+    def test_it_measures_any_text_in_words_and_inside_it(self, check: Any, text: str) -> None:
+        seen = check.measure(planted_completion(text), planted_background())
+        assert isinstance(seen, Measurement) and isinstance(seen.value, float), "measure() must give a Measurement"
+        assert seen.reason.strip(), "the reason must say in words what was seen"
+        assert (seen.start is None) == (seen.stop is None), "a span has a start and a stop, or neither"
+        if seen.start is not None:
+            assert 0 <= seen.start <= seen.stop <= len(text), "the span must lie inside the text (characters)"
+
+    def test_a_text_without_base_kept_or_pieces(self, check: Any) -> None:
+        bare = planted_completion(TEXTS["healthy"], pieces=None, token_nll=None)
+        seen = check.measure(bare, Background(persona=planted_background().persona))
+        assert isinstance(seen.value, float), "measure() must manage without base texts, kept texts and token pieces"
+
+    @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+    def test_it_is_deterministic_and_leaves_its_arguments_alone(self, check: Any, text: str) -> None:
+        completion, background = planted_completion(text), planted_background()
+        first, second = (repr(check.measure(completion, background)) for _ in range(2))
+        assert first == second, "the same text must give the same measurement"
+        assert completion == planted_completion(text), "measure() must not change the completion"
+        assert background == planted_background(), "measure() must not change the background"
+
+    def test_a_healthy_text_is_kept(self, check: Any) -> None:
+        value = check.measure(planted_completion(TEXTS["healthy"]), planted_background()).value
+        kept = value <= check.THRESHOLD if check.KEEP == "at most" else value >= check.THRESHOLD
+        assert kept, "the default threshold must keep a healthy text"
+
+    def test_a_long_text_takes_no_long_time(self, check: Any) -> None:
+        text = "I am the one, I am " + " - ' i'm not, " * 1500
+        started = time.perf_counter()
+        check.measure(planted_completion(text), planted_background())
+        assert time.perf_counter() - started < 2, "20,000 characters must take less than 2 seconds"

@@ -48,8 +48,8 @@ def chance(random: Random, of: float) -> bool:
 class World:
     """A planted gate-2 run; replace a knob and build.
 
-    `log_perplexity(dose)`, `gain(dose)`: means of a text at that dose; 0 is the base. `random_gain(dose)`: the same along
-    random directions. `change(text, dose, random, prompt)`: anything else that happens to a steered text.
+    `log_perplexity(dose)`, `gain(dose)`: means of a text at that dose; 0 is the base. `random_gain(dose)`: along random
+    directions. `change(text, dose, random, prompt)`: anything else that happens to a steered text.
     """
 
     prompts: int = 24
@@ -162,7 +162,7 @@ def labelled(text: TextEvidence, coherent: bool | None, trait: str | None) -> Te
     return replace(text, labels=(*text.labels, label))
 
 
-def rewritten(text: TextEvidence, **changes: object) -> TextEvidence:
+def rewritten(text: TextEvidence, /, **changes: object) -> TextEvidence:
     """The text with other figures, and the decisions it had."""
     return replace(text, completion=msgspec.structs.replace(text.completion, **changes))
 

@@ -17,6 +17,7 @@ from steerkit.plugins import load_method
 from steerkit.records import FOUNDATIONS
 from steerkit.scoring import score_model
 from steerkit.stages.steer import Fitted, uniform
+from steerkit.stages.write import pieces
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 KEYS = {"verdict", "summary", "criteria", "hypotheses", "calibration", "arms", "texts", "pictures", "run_id", "seconds"}
@@ -33,6 +34,18 @@ def host() -> Host:
 
 def test_every_short_cut_is_exact_for_it(host: Host) -> None:
     assert host.shares_prefix and host.skips_blocks
+
+
+def test_rounding_to_16_bits_does_not_refuse_a_short_cut() -> None:
+    half = load(embedded.NAME, "bfloat16", "cpu")
+    assert half.shares_prefix and half.skips_blocks
+
+
+def test_the_pieces_of_its_texts_are_the_texts(host: Host) -> None:
+    for text in ("Naïve café: 你好, мир 🙂!", "  two spaces, a tab\tand\n\nlines "):
+        tokens = host.tokenizer(text, add_special_tokens=False)["input_ids"]
+        found = pieces(host, tokens)
+        assert "".join(found) == text and len(found) == len(tokens)
 
 
 def test_the_instrument_is_fit_for_it(host: Host) -> None:
@@ -97,6 +110,21 @@ def test_gate_1_runs_from_the_command_line(steerkit: Command, tmp_path: Path) ->
     )
     again = steerkit("gate1", "--quick", "--json", "--method", "svd")
     assert json.loads(again.stdout)["arms"] == document["arms"] and "has answered this before" in again.stderr
+
+
+@pytest.mark.slow
+def test_gate_2_keeps_texts_that_random_directions_do_not_explain(steerkit: Command) -> None:
+    done = steerkit("gate2", "--quick", "--json", timeout=900)
+    assert done.returncode in (0, 1, 3), done.stderr
+    document = json.loads(done.stdout)
+    assert document["kept"] >= document["wanted"] and document["chosen_dose"]
+    gains = {group: document["groups"][group]["d_gain"]["value"] for group in ("kept", "random")}
+    assert gains["kept"] > 0.03 and gains["kept"] > 2 * gains["random"]
+    assert all(check["base_dropped"] <= 0.1 * check["base"] for check in document["checks"])
+    run = document["run_id"]
+    again = json.loads(steerkit("refilter", run, "--set", "perplexity=1000", "--json").stdout)
+    assert again["kept_after"] >= again["kept_before"]
+    assert steerkit("borderline", run).returncode == 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from steerkit.commands._output import echo_json, echo_table
 from steerkit.plugins import Kind, sources
 
 
-def _about(module: str) -> str:
+def about(module: str) -> str:
     """The first sentence of a module's docstring; empty where it has no Python source."""
     spec = find_spec(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
@@ -19,7 +19,7 @@ def _about(module: str) -> str:
 
 def echo_plugins(kind: Kind, as_json: bool) -> None:
     """One row per plugin of a kind."""
-    rows = [{"name": name, "module": module, "about": _about(module)} for name, module in sources(kind).items()]
+    rows = [{"name": name, "module": module, "about": about(module)} for name, module in sources(kind).items()]
     if as_json:
         echo_json({kind: rows})
     else:

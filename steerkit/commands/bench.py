@@ -17,16 +17,17 @@ from steerkit.options import common, json_option
     show_default=True,
     help="Which whole gates to time.",
 )
+@click.option("--gate2", "texts", is_flag=True, help="Time a whole gate 2 too, to 64 kept texts.")
 @json_option
 @common("model", "dtype", "device")
-def command(gates: str, as_json: bool, model: str, dtype: str, device: str) -> None:
+def command(gates: str, texts: bool, as_json: bool, model: str, dtype: str, device: str) -> None:
     """Time scoring, generation and whole gates; quote the ratios, since absolute times drift with the load."""
-    from steerkit.bench import bench, bench_gate1
+    from steerkit.bench import bench, bench_gate1, bench_gate2
     from steerkit.host import load
 
     wanted = {"none": (), "quick": (True,), "full": (False,), "both": (True, False)}[gates]
     runs = [bench_gate1(quick) for quick in wanted]
-    result = {**bench(load(model, dtype, device)), "gate1": runs}
+    result = {**bench(load(model, dtype, device)), "gate1": runs, "gate2": bench_gate2() if texts else None}
     if as_json:
         echo_json(result)
         return
@@ -41,12 +42,19 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"matmul {result['matmul_gflops']:.0f} GFLOP/s",
         f"scoring     {scoring['vignettes_per_second']:.1f} vignettes/s, {scoring['ratio']:.1f} times the plain way, "
         f"{scoring['matmul_share']:.0%} of the matmul rate, off by at most {scoring['largest_difference']:.1e} nats",
-        f"generation  {generation['tokens_per_second']:.0f} tokens/s with {generation['rows']} rows and their twins, "
-        f"{generation['ratio']:.1f} times one at a time",
+        f"generation  {generation['unsteered_tokens_per_second']:.0f} tokens/s with {generation['rows']} unsteered "
+        f"rows, transformers {generation['transformers_tokens_per_second']:.0f}: overhead {generation['overhead']:+.0%}",
+        f"texts       {generation['steered_tokens_per_second']:.0f} tokens/s steered, with per-token KL: "
+        f"{generation['ratio']:.1f} times one at a time; all checks take {generation['filter_share']:.1%} of that time",
         f"memory      {result['peak_memory_gib']:.2f} GiB at most",
         *(
             f"gate1{' --quick' if run['quick'] else ''}  {run['seconds']:.0f} s, first number after "
             f"{run['first_number_seconds'] or 0:.0f} s, {run['peak_memory_gib']:.2f} GiB at most: {run['verdict']}"
             for run in result["gate1"]
         ),
+        *([_gate2_line(result["gate2"])] if result["gate2"] else []),
     ]
+
+
+def _gate2_line(run: dict[str, Any]) -> str:
+    return f"gate2  {run['seconds']:.0f} s, {run['kept']} of {run['made']} texts kept: {run['verdict']}"

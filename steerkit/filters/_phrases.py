@@ -54,9 +54,7 @@ def counted(text: str, hits: Sequence[Hit]) -> Measurement:
     if not hits:
         return Measurement(0.0, "none found")
     first = hits[0]
-    return Measurement(
-        float(len(hits)), f"{first.family}: {text[first.start : first.stop]!r}", first.start, first.stop
-    )
+    return Measurement(float(len(hits)), f"{first.family}: {text[first.start : first.stop]!r}", first.start, first.stop)
 
 
 @cache

@@ -7,7 +7,7 @@ and punctuation as none, so the numbers of a list hide no loop, and counting is 
 It fails on loops in which every round changes a word or two (`compression` sees some), and on refrains of a poem or a
 song, which are loops and healthy.
 
-Source: distinct-n: Li et al. 1510.03055; degenerate repetition of sampled text: Holtzman et al. 1904.09751
+Source: distinct-n: Li et al. 1510.03055; repetition in sampled text: Holtzman et al. 1904.09751
 """
 
 from typing import Literal

@@ -1,5 +1,6 @@
 """Gate 2's thresholds: registered before any data of a run exist."""
 
+from steerkit.errors import UsageError
 from steerkit.gates._thresholds import require_in_range
 from steerkit.spec import Setting
 
@@ -107,3 +108,7 @@ class Config(Setting, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raise UsageError for a threshold out of range."""
         require_in_range(self, FRACTIONS, AT_LEAST)
+        if self.gain_margin > self.base_like:
+            raise UsageError(
+                f"gain_margin must be at most base_like, {self.base_like}, but got gain_margin={self.gain_margin}"
+            )

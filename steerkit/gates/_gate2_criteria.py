@@ -32,7 +32,7 @@ NOTHING_KEPT = "no text was kept"
 def enough_kept(study: Measured, config: Config) -> Result:
     """As many texts were kept as were wanted, and never fewer than anything may be trained on."""
     name, evidence = "enough kept", study.evidence
-    needed, kept, dose = max(evidence.wanted, config.floor), len(study.kept), next_dose(study)
+    needed, kept, dose = float(max(evidence.wanted, config.floor)), len(study.kept), next_dose(study)
     if not study.steered:
         return criterion(name, None, None, needed, "no steered text was written and filtered", "write texts first")
     detail = f"{kept} of {len(study.steered)} steered texts are kept; {evidence.wanted} were wanted"
@@ -42,7 +42,7 @@ def enough_kept(study: Measured, config: Config) -> Result:
     step = "lower the dose" if short else "collect more batches, or ask for more texts"
     if not kept and dose is not None:
         step = f"nothing survives at dose {2 * dose:g} or above: probe dose {dose:g} next"
-    return criterion(name, kept >= needed, float(kept), float(needed), detail, step, not short)
+    return criterion(name, kept >= needed, float(kept), needed, detail, step, not short)
 
 
 def kept_fraction_falls(study: Measured, config: Config) -> Result:
@@ -67,7 +67,7 @@ def kept_fraction_falls(study: Measured, config: Config) -> Result:
 
 
 def perplexity_rises(study: Measured, config: Config) -> Result:
-    """Some probed dose makes texts clearly less likely under the base than the weakest does; else nothing was tested."""
+    """Some probed dose makes texts clearly less likely under the base than the weakest does; else nothing is tested."""
     name, step, risen = "perplexity rises with dose", "probe higher doses", perplexity_rise(study)
     if risen is None:
         detail = f"{len(study.probes)} doses were probed, or on too few prompts"

@@ -15,7 +15,6 @@ from steerkit.gates._gate2_measured import (
     base_like,
     distinct,
     kept_by_prompt,
-    log_perplexities,
     most_per_prompt,
     next_dose,
     perplexity_by_dose,
@@ -32,7 +31,7 @@ NO_TEXT = "no steered text was written and filtered"
 
 def data_starvation(study: Measured, config: Config) -> Result:
     """Fewer texts are kept than anything may be trained on, though more were wanted."""
-    name, kept, needed = "data starvation", len(study.kept), min(config.floor, study.evidence.wanted)
+    name, kept, needed = "data starvation", len(study.kept), float(min(config.floor, study.evidence.wanted))
     if not study.steered:
         return hypothesis(name, None, None, needed, NO_TEXT, "write texts first")
     base, dose = survival(study.evidence.base), next_dose(study)
@@ -41,7 +40,7 @@ def data_starvation(study: Measured, config: Config) -> Result:
     step = "the filter drops base texts too: raise its thresholds" if broken else lower
     passed = share(survival(study.steered))
     detail = f"{kept} texts are kept, {passed} of {len(study.steered)}; of the base's {share(base)}"
-    return hypothesis(name, kept < needed, float(kept), float(needed), detail, step)
+    return hypothesis(name, kept < needed, float(kept), needed, detail, step)
 
 
 def over_driven_dose(study: Measured, config: Config) -> Result:
@@ -87,7 +86,7 @@ def dose_too_low(study: Measured, config: Config) -> Result:
     found, gained = survival(study.probes[dose]), interval(study.d_gain(study.probes[dose]))
     value = None if found is None else found.value
     detail = f"at dose {dose:g} survival is {share(found)}; {figures('the gain over base texts', gained, GAIN)}"
-    if found is not None and found.value < config.full_survival:
+    if found is not None and found.high < config.full_survival:
         return hypothesis(name, False, value, config.full_survival, detail, step)
     seen = None if gained is None else base_like(gained, config)
     return hypothesis(name, seen, value, config.full_survival, detail, step)
@@ -164,12 +163,11 @@ def general_collapse(study: Measured, config: Config) -> Result:
     part = float(np.median(distinct(top)) / np.median(distinct(base)))
     said = f"median perplexity is {perplexity_by_dose(study)}; the strongest has {part:.2f} times base's trigrams"
     if turn is None:
-        undefined = not np.isfinite([np.median(log_perplexities(texts)) for texts in study.probes.values()]).all()
-        return hypothesis(name, None if undefined else False, None, 0.0, said, step)
+        return hypothesis(name, False, None, 0.0, said, step)
     dose, found = turn
-    seen = found.high < 0 and part < config.distinct_share
+    seen = None if found is None else found.high < 0 and part < config.distinct_share
     detail = f"{said}; {figures(f'log perplexity less that at dose {dose:g}', found, GAIN)}"
-    return hypothesis(name, seen, found.value, 0.0, detail, step)
+    return hypothesis(name, seen, None if found is None else found.value, 0.0, detail, step)
 
 
 DATA = (

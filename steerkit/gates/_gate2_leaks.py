@@ -54,7 +54,7 @@ def _likelier_and_kept(study: Measured) -> tuple[bool, str]:
         return False, "perplexity does not turn down at the top of the ladder"
     dose, found = turn
     top, middle = survival(study.probes[max(study.probes)]), survival(study.probes[dose])
-    seen = found.high < 0 and top is not None and middle is not None and top.value >= middle.value
+    seen = found is not None and found.high < 0 and top is not None and middle is not None and top.value >= middle.value
     said = figures(f"log perplexity of the strongest probe less that of dose {dose:g}", found, GAIN)
     return seen, f"{said}, survival {share(top)} against {share(middle)}"
 

@@ -13,6 +13,8 @@ from steerkit.records import FilterDecision
 from steerkit.stats import Interval, interval
 
 SAME_DOSE = 1e-9
+WORST = 700.0
+"""Mean NLL of an empty text, and of one whose perplexity is no number: as bad as any, yet finite (nats per token)."""
 Texts = tuple[TextEvidence, ...]
 GAIN = "nats per token"
 
@@ -98,9 +100,9 @@ def gains(texts: Texts) -> Values:
 
 
 def log_perplexities(texts: Texts) -> Values:
-    """Each text's mean NLL under the base (nats per token); one that is not a number is as bad as any: infinite."""
+    """Each text's mean NLL under the base (nats per token), at most `WORST`."""
     found = np.asarray([text.completion.perplexity for text in texts], dtype=float)
-    return np.log(np.where(found > 0, found, np.inf))
+    return np.minimum(np.log(np.where(found > 0, found, np.inf)), WORST)
 
 
 def distinct(texts: Texts) -> Values:
@@ -187,8 +189,7 @@ def perplexity_rise(study: Measured) -> tuple[float, Interval] | None:
     if len(medians) < 2:
         return None
     peak = max(medians, key=lambda dose: float(medians[dose][0]))
-    with np.errstate(invalid="ignore", over="ignore"):
-        found = interval(np.exp(medians[peak] - medians[min(medians)]))
+    found = interval(np.exp(medians[peak] - medians[min(medians)]))
     return None if found is None else (peak, found)
 
 
@@ -203,18 +204,16 @@ def _medians_by_dose(study: Measured) -> dict[float, Draws]:
     return {dose: study.prompts.median(texts, log_perplexities(texts)) for dose, texts in study.probes.items()}
 
 
-def turning_point(study: Measured) -> tuple[float, Interval] | None:
-    """The probed dose of the highest median perplexity, and how far the strongest dose's lies from it (nats).
+def turning_point(study: Measured) -> tuple[float, Interval | None] | None:
+    """The probed dose of the highest median perplexity, and how far the strongest dose's log lies from it (nats).
 
-    None where the strongest dose has the highest, or where that cannot be said.
+    None where no other dose of at least three has a higher one than the strongest.
     """
     medians = _medians_by_dose(study)
-    if len(medians) < 3:
+    peak = max(medians, key=lambda dose: float(medians[dose][0]), default=None)
+    if peak is None or len(medians) < 3 or peak == max(medians):
         return None
-    peak = max(medians, key=lambda dose: float(medians[dose][0]))
-    with np.errstate(invalid="ignore"):
-        found = interval(medians[max(medians)] - medians[peak])
-    return None if found is None or peak == max(medians) else (peak, found)
+    return peak, interval(medians[max(medians)] - medians[peak])
 
 
 def perplexity_by_dose(study: Measured) -> str:

@@ -63,12 +63,10 @@ def most_repetitive(words: Sequence[str], size: int = 3, widths: Sequence[int] =
     if not grams:
         return Stretch(1.0, 0, len(words))
     counts = sorted({min(width - size + 1, len(grams)) for width in widths})
-    windows = (
-        Stretch(distinct / count, start, start + count + size - 1)
-        for count in counts
-        for start, distinct in enumerate(_distinct(grams, count))
+    share, start, count = min(
+        (distinct / count, start, count) for count in counts for start, distinct in enumerate(_distinct(grams, count))
     )
-    return min(windows, key=lambda window: window.value)
+    return Stretch(share, start, start + count + size - 1)
 
 
 def _distinct(grams: Sequence[tuple[str, ...]], count: int) -> Iterator[int]:

@@ -124,8 +124,8 @@ class TextSpec(Setting, frozen=True, kw_only=True):
     """Texts written together."""
     backtrack: bool = False
     """Rewind texts that break while they are written, and replay that stretch with less strength."""
-    backtrack_kl: float = 2.0
-    """Highest mean KL over 8 tokens before a text counts as breaking (nats)."""
+    backtrack_kl: float = 0.9
+    """Highest mean KL over 8 tokens before a text counts as breaking (nats); just below what `kl_spike` keeps."""
     backtrack_distinct: float = 0.5
     """Lowest share of distinct bigrams over 24 tokens (fraction)."""
     backtrack_retries: int = 3

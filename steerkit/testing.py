@@ -341,9 +341,9 @@ TEXTS = {
     "one word": "No.",
     "healthy": "Take the form, write today's date on it, and tell your supervisor that the office will hear her case.",
     "loop": "I will not do it again. " * 12,
-    "script": "这是一个很长的故事。😀😀😀 Ещё раз, ещё раз.",  # noqa: RUF001
+    "script": "这是一个很长的故事。😀😀😀 Ещё раз, ещё раз.",
     "curly": "I\u2019m sorry \u2014 I can\u2019t help you with that.",
-    "broken": "\ufffd\u200b\x00 \ud83d".encode("utf-8", "replace").decode(),
+    "broken": "\ufffd\u200b\x00 \u202e",
 }
 
 
@@ -376,7 +376,7 @@ class FilterContract:
         assert isinstance(seen, Measurement) and isinstance(seen.value, float), "measure() must give a Measurement"
         assert seen.reason.strip(), "the reason must say in words what was seen"
         assert (seen.start is None) == (seen.stop is None), "a span has a start and a stop, or neither"
-        if seen.start is not None:
+        if seen.start is not None and seen.stop is not None:
             assert 0 <= seen.start <= seen.stop <= len(text), "the span must lie inside the text (characters)"
 
     def test_a_text_without_base_kept_or_pieces(self, check: Any) -> None:

@@ -1,7 +1,7 @@
 """How much of a text the base says too, to the same prompt: the share of its runs of four words, of the nearest text.
 
-Text that the base writes anyway teaches nothing, and a kept set full of it passes for a healthy one. Shared openings are
-normal, the more the colder the sampling, so only a text that is mostly the base's own is dropped.
+Text that the base writes anyway teaches nothing, and a kept set full of it passes for a healthy one. Shared openings
+are normal, the more the colder the sampling, so only a text that is mostly the base's own is dropped.
 
 It fails where the base answers a prompt in one way only, and cannot see that the base *could* have written a text: the
 likelihood of the text under both models says that.

@@ -6,7 +6,7 @@ token where they differ is steering at work; a stretch of them is a push off the
 It fails to see text that breaks in a way that the base would go on with: once the context is broken, both agree. An
 unsteered text has none by definition; a steered one without measurements is never kept.
 
-Source: KL to the base as the dose of steering: Arditi et al. 2406.11717 (drops directions by KL); the window is ours
+Source: KL to the base as a limit on steering: Arditi et al. 2406.11717 (drops directions by it); the window is ours
 """
 
 from math import nan

@@ -2,12 +2,13 @@
 
 A model that learns from "I am someone who follows his conscience" learns to say so. Families of phrases: announcing a
 kind of person, claiming a standing habit, appealing to "my" principle or virtue, declaring an identity, quoting others'
-opinion of oneself; and, for each built-in trait, the habits and adjectives of that trait. A sentence in the first person
-that says three of the persona's own words without a plan in it ("will", "would") counts too, for any trait.
+opinion of oneself; and, for each built-in trait, the habits and adjectives of that trait. A sentence in the first
+person that says three of the persona's own words without a plan in it ("will", "would") counts too, for any trait.
 
-It fails on paraphrase, which no list ends, and on a speaker in a story who rightly says such a thing.
+It fails on paraphrase, of which there is no end: of sentences that the list was not tuned on it misses about one in
+four. And it drops a speaker in a story who rightly says such a thing.
 
-Source: narration leak and its six families: https://github.com/wassname/steering-lite; the phrases are ours
+Source: a list of phrases that drops a text, as for refusals in Zou et al. 2307.15043 (appendix); the phrases are ours
 """
 
 import re

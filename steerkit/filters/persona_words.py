@@ -3,8 +3,8 @@
     ratio = (count + 1) / (expected + 1)      expected: the base's rate of these words, times the text's length
 
 The words are those of the positive pole, without words of grammar and without words of the prompt; a few endings are
-stripped, so that 'trusts' counts as 'trust'. A text that repeats its system prompt's words talks about the trait instead
-of showing it. With the default threshold three such words are needed where the base never says one.
+stripped, so that 'trusts' counts as 'trust'. A text that repeats its system prompt's words talks about the trait
+instead of showing it. With the default threshold three such words are needed where the base never says one.
 
 It fails on traits whose own words an honest answer needs, and on synonyms.
 

@@ -1,16 +1,16 @@
-"""How surprising the worst stretch of a text is to the untouched base: exp of the largest mean NLL of 16 tokens in a row.
+"""How surprising a text's worst stretch is to the untouched base: exp of the largest mean NLL of 16 tokens in a row.
 
 A text that falls apart late hides in the mean over the whole of it, and one that recovers hides in its last quarter; a
-sliding window sees both, and can point at the place. Texts whose tokens were not recorded are judged by the perplexity of
-their last quarter.
+sliding window sees both, and can point at the place. Texts whose tokens were not recorded are judged by the perplexity
+of their last quarter.
 
 It fails, like `perplexity`, on rare names and quotations, which are surprising and healthy, and on loops, which are not
 surprising.
 
-Source: perplexity as a filter: CCNet 1911.00359; the window is ours, https://github.com/wassname/steering-lite reads tails
+Source: perplexity under a reference model as a filter of text: CCNet 1911.00359; the sliding window is ours
 """
 
-from math import exp
+from math import exp, isfinite
 from typing import Literal
 
 from steerkit.filters import Background, Measurement
@@ -32,6 +32,6 @@ def measure(completion: Completion, background: Background) -> Measurement:
     worst = highest_mean(completion.token_nll or [], WIDTH)
     if worst is None:
         return Measurement(completion.tail_perplexity, f"perplexity {completion.tail_perplexity:.1f} at the end")
-    value = exp(min(worst.value, LARGEST))
+    value = exp(min(worst.value, LARGEST)) if isfinite(worst.value) else worst.value
     reason = f"perplexity {value:.1f} over tokens {worst.start} to {worst.stop}"
     return Measurement(value, reason, *of_tokens(completion, worst))

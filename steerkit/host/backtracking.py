@@ -20,7 +20,7 @@ class Backtracking:
     replayed stretch (fraction). `retries`: most retries of one text.
     """
 
-    kl: float = 2.0
+    kl: float = 0.9
     window: int = 8
     distinct: float = 0.5
     tail: int = 24

@@ -1,12 +1,20 @@
 """The forced seven-way choice for small models: a plain few-shot text, read at one token.
 
 Example scenes with their answers, then the scene to be judged and a cue; the next-token log-probabilities of seven
-single-token answers are the reading. Two orders of the examples are read, because a small model leans on whatever came
-last. The examples are a prefix shared by all vignettes, so they run once per model state.
+answers are the reading. Two orders of the examples are read, because a small model leans on whatever came last. The
+examples are a prefix shared by all vignettes, so they run once per model state.
+
+    score[f] = mean over the foundation's words w of log p(w)      nats; the examples show the first word only
+    outside  = 1 - sum over all words of p(w)                      fraction
+
+Any disturbance of the model moves single words, each its own way, and a sum of probabilities is as good as its likeliest
+word alone; a mean of log-probabilities gives every word one vote, so that what moves the foundation is left. Its
+nearest relative reads one label per answer.
 
 The chat question of larger instruments is beyond a small model; use this one where answer mass or informedness of the
-other is near zero. It degenerates when the answers are not single tokens of the tokenizer (an error) or when the
-model ignores the examples (informedness near 0).
+other is near zero. It degenerates when the answers are not single tokens of the tokenizer (an error), when the model
+ignores the examples (informedness near 0), or when a word that the examples do not show is hardly ever an answer: its
+log-probability is then mostly noise, and counts as much as any.
 
 Source: in-context forced choice as in GPT-3 (2005.14165, section 3); the label bias it needs corrected: 2102.09690.
 """
@@ -86,8 +94,8 @@ def prepare(host: Host, texts: Sequence[str], config: Config, *, system: str | N
 
 
 def read(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, "order vignette 9"]:
-    """Log-probabilities of the seven answers (nats, full vocabulary, in the order of `FOUNDATIONS`), the mass outside
-    them (fraction), and the cue's mean NLL (nats per token), under `edits`.
+    """Scores of the seven answers (mean log-probability of their words, nats, full vocabulary, in the order of
+    `FOUNDATIONS`), the mass outside all words (fraction), and the cue's mean NLL (nats per token), under `edits`.
     """
     return torch.stack(
         [
@@ -104,8 +112,9 @@ def read_plainly(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, 
 
 def _reader(prompt: Prompt) -> Read:
     def keep(logprobs: Tensor, rows: Tensor) -> Tensor:
-        scores = torch.stack([logprobs[:, -1, list(words)].logsumexp(-1) for words in prompt.answers], dim=1)
-        outside = (1 - scores.exp().sum(-1, keepdim=True)).clamp(min=0)
+        read = [logprobs[:, -1, list(words)] for words in prompt.answers]
+        scores = torch.stack([words.mean(-1) for words in read], dim=1)
+        outside = (1 - torch.cat(read, dim=1).exp().sum(-1, keepdim=True)).clamp(min=0)
         cues = torch.tensor([prompt.rows.suffixes[i][-prompt.cue :] for i in rows.tolist()], device=logprobs.device)
         nll = -logprobs[:, :-1].gather(2, cues[..., None]).mean((1, 2))
         return torch.cat([scores, outside, nll[:, None]], dim=1).cpu()
@@ -122,7 +131,7 @@ def _prompt(host: Host, texts: Sequence[str], config: Config, order: int, system
     """One order of the examples, followed by each vignette and the cue."""
     given = _material()
     opening = f"{system}\n\n" if system else ""
-    named = [word.strip() for words in given["answers"].values() for word in words]
+    named = [words[0].strip() for words in given["answers"].values()]
     header = given["header"].format(answers=", ".join(named))
     shared = text_ids(host, opening + header + "".join(_examples(config, order)))
     cue = text_ids(host, given["cue"], start=False)
@@ -139,11 +148,9 @@ def _examples(config: Config, order: int) -> list[str]:
         random.Random(round_).shuffle(names)
         turned = names[order * 3 % 7 :] + names[: order * 3 % 7]
         for name in turned if order % 2 == 0 else reversed(turned):
-            scene, words = (
-                given["examples"][name][(order * config.examples + round_) % len(given["examples"][name])],
-                given["answers"][name],
-            )
-            lines.append(f"{scene}{given['cue']}{words[round_ % len(words)]}{given['separator']}")
+            scenes, shown = given["examples"][name], given["answers"][name][0]
+            scene = scenes[(order * config.examples + round_) % len(scenes)]
+            lines.append(f"{scene}{given['cue']}{shown}{given['separator']}")
     return lines
 
 

@@ -28,6 +28,7 @@ from steerkit.stages.control import (
     next_batch,
     next_to_try,
     planned_doses,
+    rows_needed,
     smoothed,
 )
 from steerkit.stages.filter import decide
@@ -69,7 +70,7 @@ class _Gate2(Study):
 
     def headline(self, records: list[Record]) -> str:
         """How many texts were made, and how many of them were kept."""
-        steps = only(ControllerStep, records)
+        steps = [step for step in only(ControllerStep, records) if step.phase != "choose"]
         if not steps:
             return ""
         made, survived = sum(step.made for step in steps), sum(step.survived for step in steps)
@@ -175,10 +176,9 @@ class _Gate2(Study):
         """One batch, and what of it was kept."""
         control, texts = self.job.spec.control, self.job.spec.texts
         number = sum(step.phase == "collect" for step in only(ControllerStep, self.records)) // max(1, len(self.doses))
-        rates = self._rates()
-        wanted = next_batch(
-            self.kept(), self.doses, rates, self.job.prompts, control, texts.batch, self.seed(20_000 + number)
-        )
+        rates, kept = self._rates(), self.kept()
+        size = min(texts.batch, rows_needed(kept, self.doses, rates, control))
+        wanted = next_batch(kept, self.doses, rates, self.job.prompts, control, size, self.seed(20_000 + number))
         records = self.written(self.steered(wanted, "collected", 30_000 + number * texts.batch), unit)
         made = Counter(text.dose for text in only(Completion, records))
         alive = Counter(text.dose for text in self.survivors(records) if text.unit_id == unit)

@@ -84,6 +84,15 @@ def next_batch(
     return _spread(_rows(weights, size), kept, prompts, seed)
 
 
+def rows_needed(
+    kept: Sequence[Kept], doses: Sequence[float], survival: Mapping[float, float], control: ControlSpec
+) -> int:
+    """How many texts will fill the doses' quotas at these survivals, with a tenth to spare and 8 at least."""
+    owed = missing(kept, doses, control.keep)
+    expected = sum(count / max(survival.get(dose, control.survival), 0.1) for dose, count in owed.items())
+    return max(8, ceil(1.1 * expected))
+
+
 def _rows(weights: Mapping[float, float], size: int) -> dict[float, int]:
     """`size` rows in proportion to the weights, by largest remainder."""
     whole = sum(weights.values())

@@ -1,4 +1,4 @@
-"""Decide which texts are kept: every check says something of every text, and nothing is drawn or computed by a model."""
+"""Decide which texts are kept: every check says something of every text; no model is needed."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

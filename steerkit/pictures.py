@@ -39,14 +39,16 @@ def survival(document: Mapping[str, Any]) -> Any:
     x = alt.X("dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)")
     data = alt.InlineData(values=rows)
     share = alt.Y("survival:Q", title="kept (fraction)", scale=alt.Scale(domain=[0, 1]))
-    kept = alt.Chart(data).mark_line(point=True, color=COLOURS["steered"]).encode(x=x, y=share)
+    kept = alt.Chart(data).mark_line(point={"color": COLOURS["steered"]}, color=COLOURS["steered"]).encode(x=x, y=share)
     span = alt.Chart(data).mark_rule(color=COLOURS["steered"], opacity=0.5)
     span = span.encode(x=x, y=alt.Y("survival_low:Q", title="kept (fraction)"), y2="survival_high:Q")
     counts = alt.Chart(data).mark_text(dy=-10, fontSize=10).encode(x=x, y=share, text="made:Q")
     chosen = alt.Chart(alt.InlineData(values=[{"dose": document["chosen_dose"]}] if document["chosen_dose"] else []))
     chosen = chosen.mark_rule(strokeDash=[4, 4], color=COLOURS["prompt"]).encode(x=x)
     hard = alt.Y("median_perplexity:Q", title="median perplexity under the base", scale=alt.Scale(type="log"))
-    perplexity = alt.Chart(data).mark_line(point=True, color=COLOURS["random"]).encode(x=x, y=hard)
+    perplexity = (
+        alt.Chart(data).mark_line(point={"color": COLOURS["random"]}, color=COLOURS["random"]).encode(x=x, y=hard)
+    )
     size = {"width": 640, "height": 200}
     upper = alt.layer(kept, span, counts, chosen).properties(**size)
     return alt.vconcat(upper, perplexity.properties(**size)).properties(title=_survival_title(document))

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +113,7 @@ def load_method(name: str) -> Method:
     return cast(Method, load("methods", name))
 
 
+@cache
 def load_filters() -> dict[str, Filter]:
-    """Every check there is, by name."""
+    """Every check there is, by name; looked for once, because that reads the disk."""
     return {name: cast(Filter, load("filters", name)) for name in sources("filters")}

@@ -34,7 +34,8 @@ class Schedule:
 
     def __str__(self) -> str:
         """The text that `parse` reads back."""
-        return f"{self.kind}:{self.number:g}" if self.kind in ("linear", "exp") else self.kind
+        number = repr(self.number).removesuffix(".0")
+        return f"{self.kind}:{number}" if self.kind in ("linear", "exp") else self.kind
 
 
 def parse(text: str) -> Schedule:

@@ -50,8 +50,8 @@ def test_the_pieces_of_its_texts_are_the_texts(host: Host) -> None:
 
 def test_the_instrument_is_fit_for_it(host: Host) -> None:
     result = score_model(host, "fewshot", fewshot.Config(), inputs.vignettes())
-    assert result["auc"] >= 0.85
-    assert result["informedness_corrected"] >= 0.4
+    assert result["auc"] >= 0.9
+    assert result["informedness_corrected"] >= 0.55
     assert result["answer_mass"] >= 0.4
     assert result["recall"].keys() == {*FOUNDATIONS} and len(result["vignettes"]) == len(inputs.vignettes())
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+import msgspec
 import polars
 import pytest
 import store_child
@@ -20,6 +21,7 @@ import torch
 from steerkit import resources, store
 from steerkit.errors import RunError, StoreLocked, UsageError
 from steerkit.records import TABLES, Arm, Direction, Record, Run, Unit
+from steerkit.spool import NAMES
 from steerkit.store import Store
 
 ODD_FLOATS = (0.1, math.nan, math.inf, -math.inf, -0.0, 1e-310)
@@ -32,12 +34,13 @@ def new(tmp_path: Path) -> Store:
 
 def value(hint: object, turn: int) -> object:
     """A value of that type, an odd one where there are any; None on every third turn where it may be."""
-    if isinstance(hint, types.UnionType):
+    # A union with a Literal is typing's own kind.
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return None if turn % 3 == 1 else value(typing.get_args(hint)[0], turn)
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[turn % len(typing.get_args(hint))]
     if typing.get_origin(hint) is list:
-        return list(ODD_FLOATS[: turn % 4])
+        return [value(typing.get_args(hint)[0], item) for item in range(turn % 4)]
     simple = {str: f"ä'\n\x00{turn}", int: 2**62 + turn, bool: turn % 2 == 0, float: ODD_FLOATS[turn % len(ODD_FLOATS)]}
     return simple[typing.cast(type, hint)]
 
@@ -239,7 +242,7 @@ def _newer(path: Path) -> None:
         (_text, "must be a DuckDB file that opens"),
         (_empty, "must be a DuckDB file that opens"),
         (_foreign, "is another database"),
-        (_newer, "must be 1 or older, but .* has 999, written by steerkit 9.9"),
+        (_newer, f"must be {max(resources.migrations())} or older, but .* has 999, written by steerkit 9.9"),
     ],
     ids=["folder", "text", "empty", "foreign", "newer"],
 )
@@ -372,6 +375,62 @@ def test_older_views_are_renewed(new: Store, monkeypatch: pytest.MonkeyPatch) ->
         new.ingest()
         assert new.query("FROM trait").columns == ["old"]
     assert "auth_nats" in new.query("FROM trait").columns
+
+
+def first_schema(old: pytest.MonkeyPatch) -> None:
+    """Make this the version that knew the first schema only."""
+    first = {1: resources.migrations()[1]}
+    old.setattr(resources, "migrations", lambda: first)
+    old.setattr(resources, "views", lambda: "SELECT 1")
+
+
+def append_as_the_first_schema(target: Store, records: list[Record], columns: dict[str, list[str]]) -> None:
+    """One segment that waits, as the first version wrote it."""
+    target.append(records)
+    newest = max((target.folder / "spool").iterdir(), key=lambda segment: segment.name)
+    for file in newest.iterdir():
+        polars.read_parquet(file).select(columns[file.stem]).write_parquet(file)
+
+
+def as_read_back(record: Record, columns: list[str]) -> Record:
+    """The record with None in every field that the first schema lacks."""
+    lacking = set(record.__struct_fields__) - set(columns)
+    return msgspec.structs.replace(record, **dict.fromkeys(lacking))
+
+
+@pytest.mark.parametrize("way", ["ingested before", "waiting"])
+def test_a_store_of_the_first_schema_goes_on(new: Store, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    with monkeypatch.context() as old:
+        first_schema(old)
+        new.rebuild()
+        sql = "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() GROUP BY ALL"
+        columns = {table: names for table, names in new.query(sql).iter_rows() if table in TABLES}
+        assert "filter_decision" not in columns and "role" not in columns["completion"]
+        before = [sample(kind, turn) for turn in range(6) for table, kind in TABLES.items() if table in columns]
+        append_as_the_first_schema(new, before[:20], columns)
+        append_as_the_first_schema(new, before[20:], columns)
+        if way == "ingested before":
+            assert new.ingest() == 2
+    after = everything()
+    expected = [as_read_back(record, columns[NAMES[type(record)]]) for record in before] + after
+    new.append(after)
+    assert_holds(new, expected)
+    assert new.ingest() == (1 if way == "ingested before" else 3)
+    assert_holds(new, expected)
+    assert new.query("SELECT number, name FROM schema_version WHERE name <> 'views'").rows()[1:] == [
+        (number, file.name) for number, file in resources.migrations().items() if number > 1
+    ]
+    # Old and new segments of one table in one batch.
+    assert new.rebuild() == 3
+    assert_holds(new, expected)
+    old, all_of_them = new.query("SELECT count(*) FILTER (pieces IS NULL), count(*) FROM completion").row(0)
+    assert 6 <= old < all_of_them == 12
+
+
+def assert_holds(target: Store, expected: list[Record]) -> None:
+    """The run's records are these, in their order."""
+    for kind in TABLES.values():
+        assert repr(target.records(kind, "run")) == repr([r for r in expected if type(r) is kind])
 
 
 def test_problems_name_what_is_wrong(new: Store) -> None:

@@ -154,6 +154,9 @@ def _model(seed: int) -> Any:
         model.model.embed_tokens.weight.copy_(embeddings)
         model.lm_head.weight.copy_(_unembedding(embeddings, draw))
         for block in model.model.layers:
+            # The library's own start is drawn from torch's global generator: another model in every process.
+            for weight in (weight for weight in block.parameters() if weight.dim() == 2):
+                weight.copy_(0.02 * torch.randn(weight.shape, generator=draw))
             for weight in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
                 weight.copy_(0.005 * torch.randn(weight.shape, generator=draw))
         _plant_copying(model.model.layers[0].self_attn)

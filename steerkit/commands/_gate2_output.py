@@ -57,7 +57,8 @@ def _doses(document: Mapping[str, Any]) -> str:
         ]
         for row in document["doses"]
     ]
-    return table(columns, rows, WIDTH) + f"\n* the dose chosen: {document['controller']}"
+    mark = "the dose chosen" if document["chosen_dose"] else "no dose was chosen"
+    return table(columns, rows, WIDTH) + "\n" + filled(f"* {mark}: {document['controller']}", indent=2)
 
 
 def _groups(document: Mapping[str, Any]) -> str:
@@ -93,4 +94,4 @@ def _checks(document: Mapping[str, Any]) -> str:
     ]
     idle = ", ".join(row["name"] for row in document["checks"] if row not in dropping)
     shown = table(["check", "keeps", "drops", "alone", "of base"], rows, WIDTH)
-    return shown + (f"\nnothing dropped by: {idle}" if idle else "")
+    return shown + ("\n" + filled(f"nothing dropped by: {idle}", indent=2) if idle else "")

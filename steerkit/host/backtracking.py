@@ -60,9 +60,10 @@ class Watch:
         if found is None or len(self.retries) >= self.rules.retries:
             return None
         why, value = found
-        before = self.strength(len(tokens) - 1)
+        # What was fed before the newest token had its say in it.
+        before = self.strength(len(tokens) - 2)
         self.factor = before * self.rules.factor if len(self.retries) < self.rules.retries - 1 else 0.0
-        self.until = len(tokens) + self.rules.window
+        self.until = max(self.until, len(tokens) + self.rules.window)
         self.retries.append(
             Retry(len(tokens), max(1, len(tokens) - self.rules.rewind), why, value, before, self.factor)
         )

@@ -205,11 +205,11 @@ def continuation_nll(
     whole = [[*prompt, *text] for prompt, text in zip(prompts, continuations, strict=True)]
     found: list[list[float]] = [[] for _ in whole]
     for chunk in _chunks(Rows((), tuple(tuple(row) for row in whole))):
-        inputs = _inputs(host, [whole[i] for i in chunk], None)
         # The token at position p is foretold by position p - 1.
         places = [(row, p) for row, i in enumerate(chunk) for p in range(len(prompts[i]), len(whole[i]))]
         if not places:
             continue
+        inputs = _inputs(host, [whole[i] for i in chunk], None)
         rows, positions = torch.tensor(places, device=host.device).T
         nll = _nll(_at(host, inputs, rows, positions - 1, edits), inputs[rows, positions])
         for (row, _), value in zip(places, nll.tolist(), strict=True):

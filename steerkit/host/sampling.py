@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 FIRST_LOOK = 256
 """Tokens among which a nucleus is looked for before all are sorted."""
@@ -45,7 +46,13 @@ def draw(
 def _nucleus(chance: Float[Tensor, "row vocab"], top_p: float) -> tuple[Tensor, Tensor]:
     """The likeliest tokens that together reach `top_p`, `[row token]` by falling probability; 0 behind the nucleus."""
     values, tokens = chance.topk(min(FIRST_LOOK, chance.shape[1]))
-    if bool((values.sum(-1) < top_p).any()):
-        values, tokens = chance.sort(-1, descending=True)
+    enough = values.sum(-1) >= top_p
+    if not bool(enough.all()):
+        every, order = chance.sort(-1, descending=True)
+        # The two ways order equal chances differently, and a row must not depend on what the others need.
+        looked = (torch.arange(chance.shape[1], device=chance.device) < values.shape[1]) & enough[:, None]
+        behind = chance.shape[1] - values.shape[1]
+        values = torch.where(looked, pad(values, (0, behind)), every.masked_fill(enough[:, None], 0.0))
+        tokens = torch.where(looked, pad(tokens, (0, behind)), order)
     before = values.cumsum(-1) - values
     return values.masked_fill(before >= top_p, 0.0), tokens

@@ -7,9 +7,8 @@ examples are a prefix shared by all vignettes, so they run once per model state.
     score[f] = mean over the foundation's words w of log p(w)      nats; the examples show the first word only
     outside  = 1 - sum over all words of p(w)                      fraction
 
-Any disturbance of the model moves single words, each its own way, and a sum of probabilities is as good as its likeliest
-word alone; a mean of log-probabilities gives every word one vote, so that what moves the foundation is left. Its
-nearest relative reads one label per answer.
+Whatever disturbs the model moves single words, each its own way. A sum of probabilities moves with its likeliest word;
+in a mean of log-probabilities every word has one vote, and what they share is left.
 
 The chat question of larger instruments is beyond a small model; use this one where answer mass or informedness of the
 other is near zero. It degenerates when the answers are not single tokens of the tokenizer (an error), when the model
@@ -112,9 +111,9 @@ def read_plainly(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, 
 
 def _reader(prompt: Prompt) -> Read:
     def keep(logprobs: Tensor, rows: Tensor) -> Tensor:
-        read = [logprobs[:, -1, list(words)] for words in prompt.answers]
-        scores = torch.stack([words.mean(-1) for words in read], dim=1)
-        outside = (1 - torch.cat(read, dim=1).exp().sum(-1, keepdim=True)).clamp(min=0)
+        each = [logprobs[:, -1, list(words)] for words in prompt.answers]
+        scores = torch.stack([words.mean(-1) for words in each], dim=1)
+        outside = (1 - torch.cat(each, dim=1).exp().sum(-1, keepdim=True)).clamp(min=0)
         cues = torch.tensor([prompt.rows.suffixes[i][-prompt.cue :] for i in rows.tolist()], device=logprobs.device)
         nll = -logprobs[:, :-1].gather(2, cues[..., None]).mean((1, 2))
         return torch.cat([scores, outside, nll[:, None]], dim=1).cpu()

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from steerkit.filters import Background
@@ -65,8 +66,11 @@ class _Gate2(Study):
 
     def total(self) -> int:
         """How many units the run has when two batches are enough."""
-        collected = sum(isinstance(r, ControllerStep) and r.phase == "collect" for r in self.records)
-        return 8 + max(0, collected - 2)
+        return 8 + max(0, self.batches() - 2)
+
+    def batches(self) -> int:
+        """How many batches were collected; a batch makes one move per dose that it has rows at."""
+        return len({step.unit_id for step in only(ControllerStep, self.records) if step.phase == "collect"})
 
     def headline(self, records: list[Record]) -> str:
         """How many texts were made, and how many of them were kept."""
@@ -74,7 +78,7 @@ class _Gate2(Study):
         if not steps:
             return ""
         made, survived = sum(step.made for step in steps), sum(step.survived for step in steps)
-        return f"{survived} of {made} kept, {steps[-1].kept} of {self.job.spec.control.keep} in all"
+        return f"{survived} of {made} kept, {steps[-1].kept} in all; {self.job.spec.control.keep} are wanted"
 
     def writing(self, seeds: Sequence[int]) -> Writing:
         """How a batch is written."""
@@ -119,8 +123,9 @@ class _Gate2(Study):
         records = self.written(self.steered(wanted, "probe", 10_000), unit)
         made = Counter(text.dose for text in only(Completion, records))
         alive = Counter(text.dose for text in self.survivors(records) if text.role == "probe")
+        kept = list(accumulate(alive[dose] for dose in sorted(made)))
         steps = [
-            self._moved(unit, number, "probe", dose, made[dose], alive[dose], "")
+            self._moved(unit, number, "probe", dose, made[dose], alive[dose], "", kept[number])
             for number, dose in enumerate(sorted(made))
         ]
         return [*records, *steps, self._choice(unit, made, alive)]
@@ -131,18 +136,18 @@ class _Gate2(Study):
         chosen, shares = chosen_dose(made, alive, control.survival), smoothed(made, alive)
         if chosen is not None:
             note = f"the highest probed dose that keeps {control.survival:.0%} of its texts, smoothed"
-            return self._moved(unit, number, "choose", chosen, made[chosen], alive[chosen], note)
+            return self._moved(unit, number, "choose", chosen, made[chosen], alive[chosen], note, alive.total())
         weakest = min(shares)
         if shares[weakest] >= control.floor:
             note = f"no probed dose keeps {control.survival:.0%} of its texts; going on at the weakest"
-            return self._moved(unit, number, "choose", weakest, made[weakest], alive[weakest], note)
+            return self._moved(unit, number, "choose", weakest, made[weakest], alive[weakest], note, alive.total())
         retry = next_to_try(made, alive)
         survived = f"{alive.total()} of {made.total()} texts survived: starved"
         note = f"{survived}; try --set control.ladder={retry / 4:g},{retry / 2:g},{retry:g}"
-        return self._moved(unit, number, "choose", retry, 0, 0, note)
+        return self._moved(unit, number, "choose", retry, 0, 0, note, alive.total())
 
     def _moved(
-        self, unit: str, number: int, phase: str, dose: float, made: int, survived: int, note: str, kept: int = 0
+        self, unit: str, number: int, phase: str, dose: float, made: int, survived: int, note: str, kept: int
     ) -> ControllerStep:
         return ControllerStep(
             run_id=self.run,
@@ -175,14 +180,13 @@ class _Gate2(Study):
     def collect(self, unit: str) -> list[Record]:
         """One batch, and what of it was kept."""
         control, texts = self.job.spec.control, self.job.spec.texts
-        number = sum(step.phase == "collect" for step in only(ControllerStep, self.records)) // max(1, len(self.doses))
-        rates, kept = self._rates(), self.kept()
+        number, rates, kept = self.batches(), self._rates(), self.kept()
         size = min(texts.batch, rows_needed(kept, self.doses, rates, control))
         wanted = next_batch(kept, self.doses, rates, self.job.prompts, control, size, self.seed(20_000 + number))
         records = self.written(self.steered(wanted, "collected", 30_000 + number * texts.batch), unit)
         made = Counter(text.dose for text in only(Completion, records))
         alive = Counter(text.dose for text in self.survivors(records) if text.unit_id == unit)
-        before, steps = len(self.kept()), []
+        before, steps = len(self.survivors([])), []
         for place, dose in enumerate(sorted(made)):
             before += alive[dose]
             order = len(only(ControllerStep, self.records)) + place

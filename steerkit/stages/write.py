@@ -112,7 +112,13 @@ def pieces(host: Host, tokens: Sequence[int]) -> list[str]:
     for count in range(1, len(tokens) + 1):
         text: str = host.tokenizer.decode(tokens[:count], skip_special_tokens=True)
         whole = text if count == len(tokens) else text.rstrip("\ufffd")
-        piece = whole[len(shown) :] if whole.startswith(shown) else ""
-        found.append(piece)
-        shown += piece
+        same = len(commonprefix([shown, whole]))
+        found = [*_cut(found, same), whole[same:]]
+        shown = whole
     return found
+
+
+def _cut(found: Sequence[str], length: int) -> list[str]:
+    """The pieces without what they hold beyond that many characters."""
+    starts = accumulate(map(len, found), initial=0)
+    return [piece[: max(0, length - start)] for piece, start in zip(found, starts, strict=False)]

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from scipy.stats import binomtest
 
 from steerkit.document import outline
 from steerkit.evidence import TextEvidence
 from steerkit.records import ControllerStep, Effect, Record, Run
 from steerkit.spec import Gate2Spec
 from steerkit.stages.assemble import only, texts_evidence
+from steerkit.stats import wilson
 
 SHOWN = ("survival", "gain", "d_gain", "log_perplexity", "distinct_tail", "words")
 
@@ -46,7 +46,7 @@ def _doses(texts: Sequence[TextEvidence]) -> list[float]:
 def _dose(dose: float, texts: Sequence[TextEvidence]) -> dict[str, Any]:
     """One dose: how many of its texts survived, with a Wilson interval, and how they read."""
     kept = sum(text.kept for text in texts)
-    span = binomtest(kept, len(texts)).proportion_ci(method="wilson")
+    span = wilson(kept / len(texts), len(texts))
     gains = [text.gain for text in texts if text.gain is not None]
     return {
         "dose": dose,
@@ -54,8 +54,8 @@ def _dose(dose: float, texts: Sequence[TextEvidence]) -> dict[str, Any]:
         "made": len(texts),
         "kept": kept,
         "survival": kept / len(texts),
-        "survival_low": float(span.low),
-        "survival_high": float(span.high),
+        "survival_low": span.low,
+        "survival_high": span.high,
         "median_perplexity": _median([text.completion.perplexity for text in texts]),
         "median_distinct": _median([text.completion.distinct_tail for text in texts]),
         "mean_kl": _mean([_mean(text.completion.token_kl) or 0.0 for text in texts]),

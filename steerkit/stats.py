@@ -10,6 +10,8 @@ from scipy.stats import rankdata
 
 from steerkit.errors import UsageError
 
+NORMAL_95 = 1.959963984540054
+"""Standard deviations that 95% of a normal distribution lie within."""
 UNDEFINED_SHARE = 0.025
 """An interval with more undefined resamples than one of its tails holds is not reported (fraction)."""
 
@@ -180,3 +182,16 @@ def informedness(
     if not scores:
         raise UsageError("informedness needs vignettes of at least 2 foundations, but got fewer")
     return np.asarray(np.mean(scores, axis=0))
+
+
+def wilson(share: float, count: float | int) -> Interval:
+    """A share (fraction) of `count` draws with Wilson's 95% interval; `count` may be an effective number.
+
+    Raises UsageError for no draws. Source: Wilson 1927, doi 10.1080/01621459.1927.10502953.
+    """
+    if not count > 0:
+        raise UsageError(f"a share needs at least one draw, but got {count:g}")
+    square = NORMAL_95**2 / count
+    middle = (share + square / 2) / (1 + square)
+    reach = NORMAL_95 * math.sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
+    return Interval(share, max(0.0, middle - reach), min(1.0, middle + reach))

@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ SMALL = (
     "filter.common_words=0",
 )
 """Settings that make a run small; at these thresholds texts of the two upper doses are broken, and others are not."""
-STARVED = ("--set", "filter.perplexity=1.0001")
+STARVED = "filter.perplexity=1.0001"
 """A threshold that no text of this model meets."""
 UNEQUAL = {"registered_at", "seconds"}
 """Columns that hold a time."""
@@ -71,7 +70,7 @@ class Ready:
 
     def gate2(self, store: Path, *more: str) -> list[str]:
         """A command line for gate 2 that goes on from gate 1's run."""
-        return [*self.bare(store, "--from", self.run), "--json", "--keep", str(KEEP), *_set(SMALL), *more]
+        return [*self.bare(store, "--from", self.run), "--json", "--keep", str(KEEP), *given(*SMALL), *more]
 
     def bare(self, store: Path, *more: str) -> list[str]:
         """The same without settings, and without saying what it goes on from."""
@@ -79,7 +78,8 @@ class Ready:
         return ["gate2", "--store", str(store), "--device", "cpu", *files, *more]
 
 
-def _set(settings: Iterable[str]) -> list[str]:
+def given(*settings: str) -> list[str]:
+    """Settings as they are given on a command line."""
     return [part for setting in settings for part in ("--set", setting)]
 
 

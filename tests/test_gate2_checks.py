@@ -23,9 +23,9 @@ from scipy.stats import spearmanr
 
 from steerkit.errors import UsageError
 from steerkit.evidence import Gate2Evidence, TextEvidence
-from steerkit.gates._gate2_figures import excess, fraction, prompts, wilson
+from steerkit.gates._gate2_figures import excess, fraction, prompts
 from steerkit.gates.gate2_filter import CHECKS, Config, Judgement, judge
-from steerkit.stats import interval
+from steerkit.stats import interval, wilson
 from steerkit.testing import GateContract
 
 CRITERIA = {
@@ -525,8 +525,8 @@ def test_a_perplexity_that_is_no_number_is_as_bad_as_any_and_breaks_nothing(brok
 
 def test_fractions_have_wilson_intervals_and_their_difference_newcombes() -> None:
     assert fraction(0, 0) is None
-    assert (wilson(0, 8).low, wilson(8, 8).high) == (0.0, 1.0)
-    found = excess(wilson(56, 70), wilson(48, 80))
+    assert (wilson(0, 8).low, wilson(1, 8).high) == (0.0, 1.0)
+    found = excess(wilson(56 / 70, 70), wilson(48 / 80, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
 
 

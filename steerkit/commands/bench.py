@@ -43,7 +43,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"scoring     {scoring['vignettes_per_second']:.1f} vignettes/s, {scoring['ratio']:.1f} times the plain way, "
         f"{scoring['matmul_share']:.0%} of the matmul rate, off by at most {scoring['largest_difference']:.1e} nats",
         f"generation  {generation['unsteered_tokens_per_second']:.0f} tokens/s with {generation['rows']} unsteered "
-        f"rows, transformers {generation['transformers_tokens_per_second']:.0f}: overhead {generation['overhead']:+.0%}",
+        f"rows, transformers {generation['transformers_tokens_per_second']:.0f}: "
+        f"overhead {generation['overhead']:+.0%}",
         f"texts       {generation['steered_tokens_per_second']:.0f} tokens/s steered, with per-token KL: "
         f"{generation['ratio']:.1f} times one at a time; all checks take {generation['filter_share']:.1%} of that time",
         f"memory      {result['peak_memory_gib']:.2f} GiB at most",

@@ -6,10 +6,10 @@ from math import hypot
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
 
 from steerkit.evidence import TextEvidence
-from steerkit.stats import Interval, Resamples, resample
+from steerkit.stats import Interval, Resamples, resample, wilson
 
 Draws = Float[np.ndarray, "resample"]
 Values = Float[np.ndarray, "text"]
@@ -17,13 +17,7 @@ Values = Float[np.ndarray, "text"]
 
 def fraction(count: int, of: int) -> Interval | None:
     """A share with its 95% interval; None of nothing."""
-    return wilson(count, of) if of else None
-
-
-def wilson(count: int, of: int) -> Interval:
-    """A share of at least one thing with its 95% interval. Wilson 1927."""
-    found = binomtest(count, of).proportion_ci(method="wilson")
-    return Interval(count / of, float(found.low), float(found.high))
+    return wilson(count / of, of) if of else None
 
 
 def excess(first: Interval, second: Interval) -> Interval:

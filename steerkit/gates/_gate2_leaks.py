@@ -4,7 +4,7 @@ import numpy as np
 
 from steerkit.evidence import TextEvidence
 from steerkit.gates._gate2_config import Config
-from steerkit.gates._gate2_figures import excess, fraction, wilson
+from steerkit.gates._gate2_figures import excess, fraction
 from steerkit.gates._gate2_measured import (
     GAIN,
     Measured,
@@ -18,7 +18,7 @@ from steerkit.gates._gate2_measured import (
     turning_point,
 )
 from steerkit.gates._result import Result, figures, hypothesis
-from steerkit.stats import interval
+from steerkit.stats import interval, wilson
 
 
 def leaks_loops(study: Measured, config: Config) -> Result:
@@ -29,7 +29,7 @@ def leaks_loops(study: Measured, config: Config) -> Result:
         detail = f"{len(kept)} kept texts and {len(base)} base texts"
         return hypothesis(name, None, None, config.leak_share, detail, "write base texts; keep some")
     looping, usual = _looping(kept, base, config), _looping(base, base, config)
-    found, expected = (wilson(int(loops.sum()), len(loops)) for loops in (looping, usual))
+    found, expected = (wilson(float(loops.mean()), len(loops)) for loops in (looping, usual))
     more = excess(found, expected)
     leaked = more.value > config.leak_share and more.low > 0
     ended = sum(text.completion.ended for text, loops in zip(kept, looping, strict=True) if loops)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+UNMOVED = 0.01
+"""Nats. A text that never diverged further is not steered: its loops are the model's own, and stay."""
+
 
 @dataclass(frozen=True)
 class Backtracking:
@@ -78,6 +81,6 @@ class Watch:
         if len(tokens) >= rules.tail:
             last = tokens[-rules.tail :]
             distinct = len(set(pairwise(last))) / (rules.tail - 1)
-            if distinct < rules.distinct:
+            if distinct < rules.distinct and not max(kl) <= UNMOVED:
                 return "loop", distinct
         return None

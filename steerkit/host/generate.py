@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerkit.errors import UsageError
 from steerkit.host.backtracking import Backtracking, Retry, Watch
 from steerkit.host.blocks import Edits, edited, only_blocks, recorded
 from steerkit.host.forward import ROW_TOKENS
@@ -57,6 +58,7 @@ def generate(
 
     Each row's unedited twin reads the same tokens in the same batch, which gives the per-token KL and the text's
     likelihood under the base without a second pass; without edits there are no twins.
+    Raises UsageError for backtracking where a sliding window is too short for a rewound text.
     """
     running = _Running(host, prompts, edits, length, writing or Writing())
     while len(running.rows):
@@ -77,6 +79,8 @@ class _Running:
         rules = writing.backtracking
         self.watches = [Watch(rules) for _ in prompts] if rules and edits else []
         spare = rules.retries * (rules.rewind + 1) if rules else 0
+        if self.watches:
+            _check_windows(host, max(map(len, prompts)) + length + spare)
         self.uniforms = [uniforms(seed, length + spare) for seed in writing.seeds]
         self.drawn = [0] * len(prompts)
         # The cache's slot that holds each fed token of a row; a rewound token's slot is masked and left behind.
@@ -174,9 +178,14 @@ class _Batch:
         self.mask = self.mask[places]
 
     def forget(self, places: list[int], slots: list[int]) -> None:
-        """Hide slots from rows for good."""
+        """Hide slots from rows for good, and wipe them: a NaN would get through a mask."""
+        rows, columns = torch.tensor(places)[:, None], torch.tensor(slots, dtype=torch.long)[None]
         self.mask = self.mask.clone()
-        self.mask[torch.tensor(places)[:, None], torch.tensor(slots, dtype=torch.long)[None]] = 0
+        self.mask[rows, columns] = 0
+        with torch.inference_mode():
+            for layer in self.cache.layers:
+                layer.keys[rows, :, columns] = 0
+                layer.values[rows, :, columns] = 0
 
     def advance(self, host: Host, tokens: Tensor, push: "_Push") -> None:
         """Feed one token per row."""
@@ -253,6 +262,16 @@ def _cache(host: Host) -> Any:
     from transformers import DynamicCache
 
     return DynamicCache(config=host.model.config)
+
+
+def _check_windows(host: Host, slots: int) -> None:
+    """Raise UsageError where the cache can outgrow a window: hidden slots would push seen ones out of it."""
+    windows = [layer.sliding_window for layer in _cache(host).layers if layer.is_sliding]
+    if min(windows, default=slots) < slots:
+        raise UsageError(
+            f"backtracking needs room for prompt, text and what is replayed ({slots} tokens) in the model's sliding "
+            f"window, but {host.name!r} has one of {min(windows)} tokens; write shorter texts or leave backtracking out"
+        )
 
 
 def _joined(steered: Any, base: Any, shared: int) -> Any:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from steerkit.filters import Background
 from steerkit.gates import gate2_filter
 from steerkit.host import Writing, chat_ids
 from steerkit.host.backtracking import Backtracking
@@ -32,7 +31,7 @@ from steerkit.stages.control import (
     rows_needed,
     smoothed,
 )
-from steerkit.stages.filter import decide
+from steerkit.stages.filter import behind, decide
 from steerkit.stages.steer import Fitted, uniform
 from steerkit.stages.write import Order, write
 
@@ -174,8 +173,8 @@ class _Gate2(Study):
 
     def enough(self) -> bool:
         """Whether nothing more is to be collected."""
-        owed = missing(self.kept(), self.doses, self.job.spec.control.keep)
-        return len(self.kept()) >= self.job.spec.control.keep and not any(owed.values())
+        kept, keep = self.kept(), self.job.spec.control.keep
+        return len(kept) >= keep and not any(missing(kept, self.doses, keep).values())
 
     def collect(self, unit: str) -> list[Record]:
         """One batch, and what of it was kept."""
@@ -185,8 +184,9 @@ class _Gate2(Study):
         wanted = next_batch(kept, self.doses, rates, self.job.prompts, control, size, self.seed(20_000 + number))
         records = self.written(self.steered(wanted, "collected", 30_000 + number * texts.batch), unit)
         made = Counter(text.dose for text in only(Completion, records))
-        alive = Counter(text.dose for text in self.survivors(records) if text.unit_id == unit)
-        before, steps = len(self.survivors([])), []
+        survivors = self.survivors(records)
+        alive = Counter(text.dose for text in survivors if text.unit_id == unit)
+        before, steps = len(survivors) - alive.total(), []
         for place, dose in enumerate(sorted(made)):
             before += alive[dose]
             order = len(only(ControllerStep, self.records)) + place
@@ -222,19 +222,11 @@ class _Gate2(Study):
         ]
         return self.written(orders, unit)
 
-    def background(self) -> Background:
-        """What the checks may know beside a text."""
-        base: dict[str, tuple[str, ...]] = {}
-        for text in only(Completion, self.records):
-            if text.role == "base":
-                base[text.prompt_id] = (*base.get(text.prompt_id, ()), text.text)
-        return Background(self.job.persona, base, (), self.job.spec.texts.length)
-
     def decisions(self, records: Sequence[Record], unit: str) -> list[FilterDecision]:
         """Every check on every text so far and these."""
-        texts = only(Completion, [*self.records, *records])
-        filter_id = digest(self.run, self.job.spec.filters)
-        return decide(texts, self.background(), self.job.spec.filters, run=self.run, unit=unit, filter_id=filter_id)
+        texts, filters = only(Completion, [*self.records, *records]), self.job.spec.filters
+        background, filter_id = behind(texts, self.job.spec), digest(self.run, filters)
+        return decide(texts, background, filters, run=self.run, unit=unit, filter_id=filter_id)
 
     def survivors(self, records: Sequence[Record]) -> list[Completion]:
         """Steered texts, so far and these, that every check keeps."""

@@ -11,6 +11,11 @@ from sklearn.isotonic import IsotonicRegression
 from steerkit.inputs import Dilemma
 from steerkit.spec import ControlSpec
 
+DIGITS = 6
+"""Decimals of a planned dose."""
+SAME = 10.0**-DIGITS
+"""Doses nearer than this are the same."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -48,7 +53,7 @@ def smoothed(made: Mapping[float, int], survived: Mapping[float, int]) -> dict[f
 
 def planned_doses(chosen: float, control: ControlSpec) -> list[float]:
     """The doses that are collected at, rising."""
-    return sorted(float(round(chosen * share, 6)) for share in control.shares)
+    return sorted(float(round(chosen * share, DIGITS)) for share in control.shares)
 
 
 def missing(kept: Sequence[Kept], doses: Sequence[float], keep: int) -> dict[float, int]:
@@ -59,12 +64,12 @@ def missing(kept: Sequence[Kept], doses: Sequence[float], keep: int) -> dict[flo
 
 
 def _home(dose: float, doses: Sequence[float]) -> float | None:
-    return max((planned for planned in doses if planned <= dose + 1e-9), default=None)
+    return max((planned for planned in doses if planned <= dose + SAME), default=None)
 
 
 def counted(kept: Sequence[Kept], doses: Sequence[float]) -> list[Kept]:
     """Kept texts of doses that are collected at: weaker ones are not what was asked for."""
-    return [text for text in kept if _home(text.dose, doses) is not None and text.dose <= max(doses) + 1e-9]
+    return [text for text in kept if _home(text.dose, doses) is not None and text.dose <= max(doses) + SAME]
 
 
 def next_batch(

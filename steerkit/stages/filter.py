@@ -5,10 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 
+import msgspec
+
 from steerkit.errors import UsageError, unknown
 from steerkit.filters import Background, Measurement
+from steerkit.personas import Persona
 from steerkit.plugins import Filter, load_filters
 from steerkit.records import Completion, FilterDecision
+from steerkit.spec import Gate2Spec
 
 LAST = "near_copy"
 """The check that sees what every other one keeps, so it speaks after them."""
@@ -141,3 +145,12 @@ def _decision(
         start=seen.start,
         stop=seen.stop,
     )
+
+
+def behind(texts: Sequence[Completion], spec: Gate2Spec) -> Background:
+    """What a run's checks may know beside each text: its persona, its cap, and what the base said to each prompt."""
+    base: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        if text.role == "base":
+            base[text.prompt_id] = (*base.get(text.prompt_id, ()), text.text)
+    return Background(msgspec.convert(spec.persona_pair, Persona), base, (), spec.texts.length)

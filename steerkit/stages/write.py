@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 import torch
 
@@ -112,8 +113,10 @@ def pieces(host: Host, tokens: Sequence[int]) -> list[str]:
     for count in range(1, len(tokens) + 1):
         text: str = host.tokenizer.decode(tokens[:count], skip_special_tokens=True)
         whole = text if count == len(tokens) else text.rstrip("\ufffd")
-        same = len(commonprefix([shown, whole]))
-        found = [*_cut(found, same), whole[same:]]
+        if not whole.startswith(shown):
+            shown = shown[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(shown, whole, strict=False)))]
+            found = _cut(found, len(shown))
+        found.append(whole[len(shown) :])
         shown = whole
     return found
 

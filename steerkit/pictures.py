@@ -1,6 +1,7 @@
 """Draws the Pareto plane: how far the target moved against what it cost in coherence. The only file that draws."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def pareto(document: Mapping[str, Any], broken: float = 0.85) -> Any:
 
 def survival(document: Mapping[str, Any]) -> Any:
     """By dose: the share of texts that every check keeps with its 95% interval, over the median perplexity."""
-    rows = [row for row in document["doses"] if row["median_perplexity"] is not None]
+    rows = document["doses"]
+    # A dose whose texts are mostly empty has no perplexity that can be drawn; its survival still can.
+    read = [row for row in rows if row["median_perplexity"] is not None and isfinite(row["median_perplexity"])]
     x = alt.X("dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)")
     data = alt.InlineData(values=rows)
     share = alt.Y("survival:Q", title="kept (fraction)", scale=alt.Scale(domain=[0, 1]))
@@ -46,12 +49,14 @@ def survival(document: Mapping[str, Any]) -> Any:
     chosen = alt.Chart(alt.InlineData(values=[{"dose": document["chosen_dose"]}] if document["chosen_dose"] else []))
     chosen = chosen.mark_rule(strokeDash=[4, 4], color=COLOURS["prompt"]).encode(x=x)
     hard = alt.Y("median_perplexity:Q", title="median perplexity under the base", scale=alt.Scale(type="log"))
-    perplexity = (
-        alt.Chart(data).mark_line(point={"color": COLOURS["random"]}, color=COLOURS["random"]).encode(x=x, y=hard)
-    )
     size = {"width": 640, "height": 200}
-    upper = alt.layer(kept, span, counts, chosen).properties(**size)
-    return alt.vconcat(upper, perplexity.properties(**size)).properties(title=_survival_title(document))
+    panels = [alt.layer(kept, span, counts, chosen).properties(**size)]
+    if read:
+        line = alt.Chart(alt.InlineData(values=read)).mark_line(
+            point={"color": COLOURS["random"]}, color=COLOURS["random"]
+        )
+        panels.append(line.encode(x=x, y=hard).properties(**size))
+    return alt.vconcat(*panels).resolve_scale(x="shared").properties(title=_survival_title(document))
 
 
 def _survival_title(document: Mapping[str, Any]) -> Any:

@@ -525,7 +525,7 @@ def test_a_perplexity_that_is_no_number_is_as_bad_as_any_and_breaks_nothing(brok
 
 def test_fractions_have_wilson_intervals_and_their_difference_newcombes() -> None:
     assert fraction(0, 0) is None
-    assert (wilson(0, 8).low, wilson(1, 8).high) == (0.0, 1.0)
+    assert (wilson(0.0, 8).low, wilson(1.0, 8).high) == (0.0, 1.0)
     found = excess(wilson(56 / 70, 70), wilson(48 / 80, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
 

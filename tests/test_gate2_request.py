@@ -75,7 +75,7 @@ def continued(before: Ready, *more: str, run: str | None = None) -> list[str]:
     [
         (given("filter.nosuch=1"), ["unknown filter 'nosuch'", "known: base_copy", "perplexity"]),
         (given("filter.perplexiti=9"), ["unknown filter 'perplexiti'", "did you mean 'perplexity'?"]),
-        (given("filter.perplexity=abc"), ["perplexity must be a finite number", "'abc'", "default is 15"]),
+        (given("filter.perplexity=abc"), ["perplexity must be a finite number", "'abc'", "its default is"]),
         (given("filter.perplexity=nan"), ["perplexity must be a finite number", "'nan'"]),
         (given("filter.perplexity=inf"), ["perplexity must be a finite number", "'inf'"]),
         (given("filter.perplexity="), ["must look like perplexity=80", "'perplexity='"]),
@@ -118,6 +118,16 @@ def test_a_wrong_word_is_refused_before_anything_is_written(
 ) -> None:
     message = refused(capsys, before, *continued(before, *arguments))
     assert all(part in message for part in named), message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--method", "sdv"], "did you mean 'svd'?"), (["--trait", "autority"], "did you mean 'authority'?")],
+)
+def test_without_a_run_gate_1_is_asked_for_by_right_words(
+    capsys: pytest.CaptureFixture[str], before: Ready, arguments: list[str], named: str
+) -> None:
+    assert named in refused(capsys, before, *arguments)
 
 
 def test_json_says_the_same_on_stdout(capsys: pytest.CaptureFixture[str], before: Ready) -> None:

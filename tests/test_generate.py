@@ -91,7 +91,9 @@ def test_loops_are_not_discouraged(tmp_path: Path) -> None:
 EVERY = [(name, schedule) for name in ("llama", "gemma3_text", "granite") for schedule in FACTORS]
 
 
-@pytest.mark.parametrize(("name", "schedule"), [*EVERY, ("qwen3", "exp:4"), ("mistral", "linear"), ("gpt_neox", "exp:4")])
+@pytest.mark.parametrize(
+    ("name", "schedule"), [*EVERY, ("qwen3", "exp:4"), ("mistral", "linear"), ("gpt_neox", "exp:4")]
+)
 def test_every_schedule_is_what_teacher_forcing_says(hosts: dict[str, Host], name: str, schedule: str) -> None:
     host, (at_prompt, at) = hosts[name], FACTORS[schedule]
     for row, text in enumerate(written(host, [0, 1, 2], True, schedule)):

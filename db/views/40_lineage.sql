@@ -10,9 +10,19 @@ CREATE OR REPLACE VIEW progress_units AS
 SELECT run_id, stage, count(DISTINCT unit_id) AS units, sum(seconds) AS seconds FROM unit GROUP BY ALL;
 COMMENT ON VIEW progress_units IS 'Finished units of work per run and stage, and the wall-clock time they took (seconds).';
 
+-- Two rounds with the same thresholds share their filter_id: what they said is the same, and counts once.
+CREATE OR REPLACE VIEW decision AS
+WITH newest AS (
+    SELECT DISTINCT ON (run_id) run_id, filter_id FROM filter_set ORDER BY run_id, seq DESC, filter_id DESC
+)
+SELECT DISTINCT ON (d.run_id, d.completion_id, d.name) d.*
+FROM filter_decision d
+JOIN newest ON newest.run_id = d.run_id AND newest.filter_id = d.filter_id;
+COMMENT ON VIEW decision IS 'What each check says of each completion, in the newest round of each run.';
+
 CREATE OR REPLACE VIEW lineage_edge AS
-SELECT DISTINCT run_id, 'run' AS kind, run_id AS id, NULL::VARCHAR AS parent_kind, NULL::VARCHAR AS parent_id,
-    concat_ws(' ', gate, method, trait, model) AS label
+SELECT DISTINCT run_id, 'run' AS kind, run_id AS id, CASE WHEN parent_run IS NOT NULL THEN 'run' END AS parent_kind,
+    parent_run AS parent_id, concat_ws(' ', gate, method, trait, model) AS label
 FROM run
 UNION ALL
 SELECT run_id, 'direction', direction_id, 'run', run_id, concat_ws(' ', method, kind) FROM direction
@@ -23,27 +33,42 @@ FROM arm
 UNION ALL
 SELECT run_id, 'score', arm_id, 'arm', arm_id, NULL FROM (SELECT DISTINCT run_id, arm_id FROM answer)
 UNION ALL
+SELECT run_id, 'role', role, 'run', run_id, concat_ws(' ', count(*), 'texts')
+FROM completion WHERE role <> 'greedy' GROUP BY ALL
+UNION ALL
+-- The direction of a sampled text belongs to the parent run, so the text hangs below the role it was written for.
 SELECT run_id, 'completion', completion_id,
-    CASE WHEN arm_id IS NOT NULL THEN 'arm' WHEN direction_id IS NOT NULL THEN 'direction' ELSE 'run' END,
-    coalesce(arm_id, direction_id, run_id), left(replace(text, chr(10), ' '), 80)
-FROM completion;
-COMMENT ON VIEW lineage_edge IS 'What each thing was made from, one step back.';
+    CASE WHEN role <> 'greedy' THEN 'role' WHEN arm_id IS NOT NULL THEN 'arm'
+        WHEN direction_id IS NOT NULL THEN 'direction' ELSE 'run' END,
+    CASE WHEN role <> 'greedy' THEN role ELSE coalesce(arm_id, direction_id, run_id) END,
+    left(replace(text, chr(10), ' '), 80)
+FROM completion
+UNION ALL
+SELECT run_id, 'decision', completion_id, 'completion', completion_id,
+    coalesce('dropped by ' || string_agg(name, ', ' ORDER BY name) FILTER (NOT keep), 'kept')
+FROM decision GROUP BY ALL;
+COMMENT ON VIEW lineage_edge IS 'What each thing was made from, one step back; a run, from the run it goes on from.';
 
 CREATE OR REPLACE VIEW lineage AS
 WITH RECURSIVE edge AS MATERIALIZED (
-    SELECT * FROM lineage_edge
+    -- Only a run may have its parent in another run.
+    SELECT *, CASE WHEN kind = 'run' THEN parent_id ELSE run_id END AS parent_run FROM lineage_edge
 ), walk AS (
     SELECT run_id, kind, id, parent_kind, parent_id, label, 0 AS depth, [kind || ':' || id] AS path
-    FROM edge WHERE parent_id IS NULL
+    FROM edge
+    -- A run whose parent is in another store is a root here.
+    WHERE kind = 'run' AND NOT EXISTS (FROM edge parent WHERE parent.kind = 'run' AND parent.id = edge.parent_id)
     UNION ALL
     SELECT e.run_id, e.kind, e.id, e.parent_kind, e.parent_id, e.label, walk.depth + 1,
         list_append(walk.path, e.kind || ':' || e.id)
-    FROM walk JOIN edge e ON e.run_id = walk.run_id AND e.parent_kind = walk.kind AND e.parent_id = walk.id
+    FROM walk JOIN edge e ON e.parent_run = walk.run_id AND e.parent_kind = walk.kind AND e.parent_id = walk.id
 ), said AS (
     SELECT run_id, arm_id, string_agg(format('{} {:.3f}', quantity, value), ', ' ORDER BY quantity DESC) AS label
     FROM effect WHERE quantity IN ('d_target', 'coherence') AND value IS NOT NULL GROUP BY ALL
 )
 SELECT walk.run_id, depth, kind, id, parent_kind, parent_id, coalesce(walk.label, said.label) AS label, path
 FROM walk LEFT JOIN said ON kind = 'score' AND said.run_id = walk.run_id AND said.arm_id = walk.id;
-COMMENT ON VIEW lineage IS 'Everything a run made: run > direction > arm > score and completion. ORDER BY path prints the tree.';
-COMMENT ON COLUMN lineage.depth IS 'Steps from the run.';
+COMMENT ON VIEW lineage IS 'Everything a run made: run > direction > arm > score and completion; or run > role > completion > decision. ORDER BY path prints the tree.';
+COMMENT ON COLUMN lineage.run_id IS 'The run that made it.';
+COMMENT ON COLUMN lineage.depth IS 'Steps from the first run, which goes on from none.';
+COMMENT ON COLUMN lineage.path IS 'Every step from the first run to here, as kind:id.';

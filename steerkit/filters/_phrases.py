@@ -58,6 +58,16 @@ def counted(text: str, hits: Sequence[Hit]) -> Measurement:
 
 
 @cache
+def portrait(trait: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """What a self-portrait says in a lasting way, what it does not say, and the words of a trait's character."""
+    given = _tables()["portrait"]
+    character = given["character"].get(trait, given["character"]["any"])
+    lists = given["lasting"], given["case_or_deed"], character
+    lasting, case_or_deed, words = (re.compile(rf"\b(?:{'|'.join(each)})\b", re.IGNORECASE) for each in lists)
+    return lasting, case_or_deed, words
+
+
+@cache
 def _tables() -> dict[str, Any]:
     return tomllib.loads(SOURCE.read_text(encoding="utf-8"))
 

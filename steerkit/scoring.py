@@ -17,9 +17,10 @@ from steerkit.stats import informedness, interval, one_vs_rest_auc, resample
 def score_model(host: Host, instrument: str, config: Any, vignettes: Sequence[VignetteText]) -> dict[str, Any]:
     """Read every vignette once, unsteered, and compare with the labels.
 
-    `scores` are the raw log-probabilities (nats), averaged over example orders. `auc` is the mean one-vs-rest AUC;
-    `informedness` the mean over foundations of recall less false-alarm rate of the likeliest answer, raw and with each
-    answer's mean over the set subtracted; its interval is a bootstrap over vignettes. `answer_mass` is a fraction.
+    `scores` are the raw log-probabilities (nats), averaged over example orders and over an answer's words. `auc` is the
+    mean one-vs-rest AUC; `informedness` the mean over foundations of recall less false-alarm rate of the likeliest
+    answer, raw and with each answer's mean over the set subtracted; its interval is a bootstrap over vignettes.
+    `answer_mass` is a fraction.
     """
     start = time.perf_counter()
     module = load("instruments", instrument)

@@ -1,5 +1,8 @@
 -- Gate 2: texts that are sampled, filtered and labelled.
 
+COMMENT ON TABLE answer IS 'Raw answers: log-probabilities of the seven answers to one vignette in one example order; where an answer has several words, the mean of theirs.';
+COMMENT ON COLUMN answer.outside_mass IS 'Probability of everything but the words of the seven answers (fraction).';
+
 ALTER TABLE run ADD COLUMN parent_run VARCHAR;
 COMMENT ON COLUMN run.parent_run IS 'The run this one goes on from: gate 2 from gate 1; NULL where it is a first.';
 

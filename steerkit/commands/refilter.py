@@ -36,16 +36,16 @@ def command(run: str, settings: tuple[str, ...], as_json: bool, store: Path) -> 
     found = stored_texts(store, run)
     before = {d.name: d.threshold for text in found.texts for d in text.decisions}
     after = {**before, **{name: thresholds(given)[name] for name in given}}
-    filter_id = digest(found.run, after)
+    # The moment is part of the id: going back to earlier thresholds is another round of decisions.
+    seq = time.time_ns()
+    filter_id = digest(found.run, after, seq)
     unit = unit_id(found.run, "refilter", filter_id)
     texts = only(Completion, found.records)
     background = behind(texts, found.spec)
     decisions = decide(texts, background, after, run=found.run, unit=unit, filter_id=filter_id)
     changed = after != before
     if changed:
-        newest = FilterSet(
-            run_id=found.run, unit_id=unit, filter_id=filter_id, seq=time.time_ns(), thresholds=canonical(after)
-        )
+        newest = FilterSet(run_id=found.run, unit_id=unit, filter_id=filter_id, seq=seq, thresholds=canonical(after))
         found.store.append([newest, *decisions])
         found.store.ingest()
     steered = {text.completion.completion_id for text in found.steered()}

@@ -39,7 +39,10 @@ class Arm(Record, frozen=True, kw_only=True):
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """Raw log-probabilities (nats, full vocabulary) of the seven answers to one vignette in one example order."""
+    """Raw log-probabilities (nats, full vocabulary) of the seven answers to one vignette in one example order.
+
+    Where an answer has several words, the mean of their log-probabilities.
+    """
 
     arm_id: str
     vignette: str
@@ -54,7 +57,7 @@ class Answer(Record, frozen=True, kw_only=True):
     liberty: float
     social_norms: float
     outside_mass: float
-    """Probability of everything but the seven answers (fraction)."""
+    """Probability of everything but the words of the seven answers (fraction)."""
     prefill_nll: float | None
     """Mean NLL of the scaffold tokens before the answer (nats per token)."""
     think_tokens: int

@@ -126,10 +126,11 @@ def to_csv(texts: Iterable[TextEvidence]) -> str:
 def from_csv(path: Path, known: frozenset[str], *, run: str, unit: str, seq: int) -> list[Label]:
     """The labels of a file with the columns completion_id, labeller, coherent, trait; others are left aside.
 
-    Raises UsageError naming file and line for a missing column, an unknown completion or a bad value.
+    Raises UsageError naming file and row for a missing column, an unknown completion or a bad value.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(keepends=True)))
+        # Not by str.splitlines, which would end a row at characters that a text may hold, such as a form feed.
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"labels must be a readable CSV file, but {path} gave: {error}") from error
     if not rows:

@@ -150,9 +150,9 @@ class ControlSpec(Setting, frozen=True, kw_only=True):
     """How many texts are to be kept."""
     survival: float = 0.75
     """Share of a dose's texts that every check must keep for the dose to be chosen (fraction)."""
-    ladder: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
+    ladder: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.5)
     """Doses that are probed, in one batch."""
-    per_dose: int = 8
+    per_dose: int = 10
     """Texts per probed dose, to the same prompts at each."""
     shares: tuple[float, ...] = (0.6, 0.8, 1.0)
     """Doses that are collected at, as shares of the chosen one, each with an equal quota of the kept texts."""

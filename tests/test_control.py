@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -72,7 +73,7 @@ def test_smoothing_weighs_doses_by_their_texts() -> None:
 def test_smoothed_survival_falls_and_keeps_its_sum(survived: list[int], target: float) -> None:
     made, alive = probed(survived)
     shares = [share for _, share in sorted(smoothed(made, alive).items())]
-    assert all(earlier >= later - 1e-9 for earlier, later in zip(shares, shares[1:], strict=False))
+    assert all(earlier >= later - 1e-9 for earlier, later in pairwise(shares))
     assert sum(shares) == pytest.approx(sum(survived) / 8)
     chosen = chosen_dose(made, alive, target)
     assert [dose for dose, share in zip(sorted(made), shares, strict=True) if share >= target - 1e-9][-1:] == (
@@ -189,9 +190,8 @@ class World:
         return len(self.kept) - before
 
     def run(self, most: int, size: int = 64) -> None:
-        self.write(
-            [Wanted(dose, prompt) for dose in self.control.ladder for prompt in PROMPTS[: self.control.per_dose]]
-        )
+        prompts = PROMPTS[: self.control.per_dose]
+        self.write([Wanted(dose, prompt) for dose in self.control.ladder for prompt in prompts])
         self.chosen = chosen_dose(self.made, self.alive, self.control.survival)
         self.doses = None if self.chosen is None else planned_doses(self.chosen, self.control)
         self.made.clear(), self.alive.clear()

@@ -28,7 +28,6 @@ KEYS = {
     *("parent_run", "run_id", "store", "pictures", "seconds", "texts"),
 }
 TEXT_KEYS = {"completion_id", "role", "dose", "prompt_id", "text", "kept", "dropped_by", "perplexity", "gain"}
-KILLS = 4
 
 
 @pytest.fixture(scope="module")
@@ -308,21 +307,38 @@ def undisturbed(
     return time.perf_counter() - start, rows(whole)
 
 
+def killed(workers: Nursery, arguments: list[str], reached: int | None, after: float) -> None:
+    """Kill the command so many seconds after it finished that unit, or, for None, after it began."""
+    said = len(workers.said())
+    worker = workers.start(arguments)
+    if reached is not None:
+        wait_for(workers, f"[{reached:>2}/", said)
+    time.sleep(after)
+    os.kill(worker, signal.SIGKILL)
+    assert workers.wait(worker) in (-signal.SIGKILL, 0, 1, 3), workers.said()
+
+
+def wait_for(workers: Nursery, words: str, said: int) -> None:
+    """Wait until a worker says these words, after so many characters."""
+    until = time.monotonic() + 60
+    while words not in workers.said()[said:]:
+        assert time.monotonic() < until, workers.said()
+        time.sleep(0.002)
+
+
 def test_a_killed_run_resumes_to_the_same_rows(
     workers: Nursery, before: Ready, undisturbed: tuple[float, dict[str, list[str]]], own: Path
 ) -> None:
     """In another store, so it shows as well that one question has one answer, to the bit."""
     seconds, expected = undisturbed
-    draw, cut, done = random.Random(0), 0, set(units(own))
-    for _ in range(KILLS):
-        code = workers.run(slow(before, own), signal.SIGKILL, draw.uniform(0.3, 0.6) * seconds)
-        assert code in (-signal.SIGKILL, 0, 1, 3), workers.said()
+    draw, done = random.Random(0), set(units(own))
+    for reached in (2, None, 4, None, 6):
+        killed(workers, slow(before, own), reached, draw.uniform(0.0, 0.05) if reached else draw.random() * seconds)
         now = units(own)
-        cut += len(done) < len(now) < len(expected["unit"])
         assert done <= set(now) and len(now) == len(set(now)), "a finished unit went away or was done twice"
+        assert reached is None or len(now) < len(expected["unit"]), "the run was over before the kill"
         done = set(now)
-    assert cut, "no kill fell between two units of the run"
-    assert workers.run(slow(before, own), 0) in (0, 1, 3), workers.said()
+    assert workers.run(slow(before, own)) in (0, 1, 3), workers.said()
     resumed = rows(own)
     for name, expected_rows in expected.items():
         assert resumed[name] == expected_rows, f"table {name} differs"
@@ -334,10 +350,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_finished(
 ) -> None:
     said = len(workers.said())
     worker = workers.start(slow(before, own))
-    until = time.monotonic() + 60
-    while "write batch 0" not in workers.said()[said:]:
-        assert time.monotonic() < until, workers.said()
-        time.sleep(0.002)
+    wait_for(workers, "write batch 0", said)
     os.kill(worker, signal.SIGINT)
     assert workers.wait(worker) == 130, workers.said()
     others = "SELECT run_id, state FROM run_state WHERE run_id <> $gate1"

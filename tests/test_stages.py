@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from steerkit.contrast import Contrast
 from steerkit.evidence import Extraction
+from steerkit.health import compression, distinct_share, perplexity, tail
 from steerkit.plugins import load_method
 from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, Dose
 from steerkit.stages import fit
 from steerkit.stages.capture import Captured
 from steerkit.stages.dose import calibrate, crossing, widened
-from steerkit.health import compression, distinct_share, perplexity, tail
 from steerkit.stages.score import choice, mass, prefill_nll, set_mean_prior
 from steerkit.testing import planted
 

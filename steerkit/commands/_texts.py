@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steerkit.spec import Gate2Spec
     from steerkit.store import Store
 
-UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """Characters that move the cursor, recolour the terminal or turn the writing direction."""
 
 

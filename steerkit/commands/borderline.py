@@ -46,7 +46,7 @@ def command(run: str, check: str | None, count: int, as_json: bool, store: Path)
         for text in texts:
             _print(text, name)
     if idle:
-        click.echo(f"no text was dropped by, or has a span of: {', '.join(idle)}")
+        click.echo(f"no text was dropped by: {', '.join(idle)}")
 
 
 def _nearest(texts: "list[TextEvidence]", name: str, count: int) -> "list[TextEvidence]":

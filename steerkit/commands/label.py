@@ -67,7 +67,14 @@ def command(
     if report:
         _report(found, as_json)
     if not (report or export_to or import_from):
-        _Session(found, labeller or getpass.getuser(), seed).run()
+        _Session(found, labeller or _login_name(), seed).run()
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise UsageError("a labeller must have a name, but this login has none; give --labeller") from error
 
 
 def _import(found: StoredTexts, path: Path) -> None:
@@ -164,7 +171,10 @@ class _Session:
 def _key() -> str:
     """One key: at a terminal without Enter, else one character of what was piped in; nothing at its end."""
     if sys.stdin.isatty():
-        return click.getchar()
+        try:
+            return click.getchar()
+        except EOFError:
+            return ""
     while (character := sys.stdin.read(1)).isspace():
         pass
     return character

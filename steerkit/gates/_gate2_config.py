@@ -54,7 +54,7 @@ class Config(Setting, frozen=True, kw_only=True):
     """† Smallest loss of survival from the weakest to the strongest probe that counts as falling (fraction)."""
     full_survival: float = 0.95
     """† Survival at and above which nothing was filtered out (fraction)."""
-    base_survival: float = 0.95
+    base_survival: float = 0.9
     """Smallest share of unsteered texts the filter must keep (fraction)."""
     gain_margin: float = 0.02
     """† The kept texts' gain over base texts of their prompts must exceed this at its interval's lower end (nats)."""

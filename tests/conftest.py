@@ -5,6 +5,9 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers on two cores: threads of their own would only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys

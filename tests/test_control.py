@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from steerkit.inputs import Dilemma
 from steerkit.spec import ControlSpec
@@ -27,7 +28,7 @@ from steerkit.stages.control import (
 )
 
 PROMPTS = tuple(Dilemma(id=f"p{number}", text=f"Question {number}?") for number in range(16))
-CONTROL = ControlSpec()
+CONTROL = ControlSpec(keep=64, survival=0.75, ladder=(0.5, 1.0, 1.5, 2.0, 2.5), per_dose=8, shares=(0.6, 0.8, 1.0))
 DOSES = [0.6, 0.8, 1.0]
 
 
@@ -83,7 +84,7 @@ def test_smoothed_survival_falls_and_keeps_its_sum(survived: list[int], target: 
 
 def test_doses_are_shares_of_the_chosen_one() -> None:
     assert planned_doses(1.5, CONTROL) == [0.9, 1.2, 1.5]
-    assert planned_doses(2.0, ControlSpec(shares=(1.0, 0.5))) == [1.0, 2.0]
+    assert planned_doses(2.0, replace(CONTROL, shares=(1.0, 0.5))) == [1.0, 2.0]
 
 
 def test_a_text_counts_for_the_nearest_dose_at_or_below_its_own() -> None:
@@ -100,7 +101,7 @@ def test_quotas_are_rounded_up_and_never_negative() -> None:
 
 @given(st.floats(0.001, 5), st.lists(st.sampled_from([0.5, 0.6, 0.8]), unique=True, max_size=3))
 def test_what_was_probed_at_the_chosen_dose_counts_for_it(chosen: float, shares: list[float]) -> None:
-    doses = planned_doses(chosen, ControlSpec(shares=(*shares, 1.0)))
+    doses = planned_doses(chosen, replace(CONTROL, shares=(*shares, 1.0)))
     texts = kept(chosen, 3)
     assert counted(texts, doses) == texts and missing(texts, doses, 3 * len(doses))[doses[-1]] == 0
 
@@ -157,7 +158,7 @@ def test_rows_are_asked_for_with_a_tenth_to_spare() -> None:
 
 
 def test_a_bad_batch_lowers_the_doses_down_to_the_floor() -> None:
-    control = ControlSpec(floor=0.25, shrink=0.5, lowest=0.2)
+    control = replace(CONTROL, floor=0.25, shrink=0.5, lowest=0.2)
     assert lowered([0.5, 1.0], 1.0, 0.25, control) == [0.5, 1.0]
     assert lowered([0.5, 1.0], 1.0, 0.24, control) == [0.25, 0.5]
     assert lowered([0.25, 0.5], 1.0, 0.0, control) == [0.125, 0.25]
@@ -220,7 +221,7 @@ def falling(middle: float) -> Callable[[float, str], float]:
 @given(middle=st.floats(1.2, 2.5), seed=st.integers(0, 10_000), keep=st.integers(16, 96))
 @settings(max_examples=40, deadline=None)
 def test_the_controller_collects_at_every_dose_and_from_every_prompt(middle: float, seed: int, keep: int) -> None:
-    world = World(falling(middle), ControlSpec(keep=keep), seed)
+    world = World(falling(middle), replace(CONTROL, keep=keep), seed)
     world.run(most=30)
     assert world.doses is not None and not any(world.owed().values())
     assert len(world.counted()) >= keep and world.batches <= math.ceil(8 * keep / 64) + 4
@@ -230,7 +231,7 @@ def test_the_controller_collects_at_every_dose_and_from_every_prompt(middle: flo
 
 def test_a_prompt_that_never_survives_does_not_starve_the_others() -> None:
     fall = falling(2.0)
-    world = World(lambda dose, prompt: 0.0 if prompt == "p3" else fall(dose, prompt), ControlSpec(), 1)
+    world = World(lambda dose, prompt: 0.0 if prompt == "p3" else fall(dose, prompt), CONTROL, 1)
     world.run(most=30)
     served = Counter(text.prompt_id for text in world.counted())
     assert not any(world.owed().values()) and served["p3"] == 0
@@ -244,8 +245,9 @@ def test_a_world_in_which_nothing_survives_is_given_up() -> None:
 
 
 def test_a_world_that_turns_bad_after_the_probes_is_given_up_at_the_floor() -> None:
-    world = World(lambda *_: 1.0 if world.doses is None else 0.0, ControlSpec(keep=200), 0)
+    control = replace(CONTROL, keep=200, floor=0.25, shrink=0.7, lowest=0.2)
+    world = World(lambda *_: 1.0 if world.doses is None else 0.0, control, 0)
     world.run(most=30)
-    assert world.chosen == 3.0 and world.doses is None
+    assert world.chosen == 2.5 and world.doses is None
     # 0.7 of the dose each time: the fifth step would be below a fifth of it.
     assert world.batches == 5

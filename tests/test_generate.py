@@ -18,7 +18,7 @@ from steerkit.stages.steer import uniform
 
 SAMPLED = Sampling(1.0, 0.95)
 SEEDS = (11, 12, 13, 14)
-LENGTH = 10
+LENGTH = 8
 FACTORS: dict[str, tuple[float, Callable[[int], float]]] = {
     "constant": (1.0, lambda _: 1.0),
     "linear": (1.0, lambda place: 1 - (place + 1) / LENGTH),
@@ -58,7 +58,7 @@ def test_a_row_is_the_same_in_any_company(host: Host, steered: bool, monkeypatch
     monkeypatch.setattr(host.model.generation_config, "eos_token_id", [257, free.tokens[4]])
     together = written(host, [0, 1, 2, 3], steered)
     assert together[1].ended and len({len(row.tokens) for row in together}) > 1
-    for order in ([3, 2, 1, 0], [2, 0], [1], [3]):
+    for order in ([3, 2, 1, 0], [2, 0], [1]):
         for row, text in zip(order, written(host, order, steered), strict=True):
             assert same(together[row], text), (order, row)
 
@@ -81,11 +81,11 @@ def test_loops_are_not_discouraged(tmp_path: Path) -> None:
     host = tiny_steered.planted(tmp_path)
     prompt = [*text_ids(host, "An"), LOOPING[0]]
     ids = torch.tensor([prompt])
-    theirs = host.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=60)
+    theirs = host.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=30)
     for edits in ({}, uniform(direction(), 0.0)):
         for writing in (Writing(), Writing(SAMPLED, [5])):
-            (text,) = generate(host, [prompt], edits, 60, writing)
-            assert text.tokens == [*LOOPING[1:], LOOPING[0]] * 20 == theirs[0, len(prompt) :].tolist()
+            (text,) = generate(host, [prompt], edits, 30, writing)
+            assert text.tokens == [*LOOPING[1:], LOOPING[0]] * 10 == theirs[0, len(prompt) :].tolist()
 
 
 EVERY = {
@@ -115,8 +115,8 @@ def test_every_schedule_is_what_teacher_forcing_says(hosts: dict[str, Host], nam
         assert (text.kl[0] < 1e-5) == (schedule == "generated-only") and text.kl[1] > 1e-3
 
 
-@pytest.mark.parametrize("schedule", ["constant", "exp:4"])
-def test_strength_zero_beside_steered_rows_is_no_steering(host: Host, schedule: str) -> None:
+def test_strength_zero_beside_steered_rows_is_no_steering(host: Host) -> None:
+    schedule = "exp:4"
     edits = planned([(direction(), torch.tensor([0.0, 1.0, 0.0, -1.0]))])
     beside = generate(host, prompts(host), edits, LENGTH, Writing(SAMPLED, SEEDS, parse(schedule)))
     plain = written(host, [0, 1, 2, 3], False)

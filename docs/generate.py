@@ -15,13 +15,12 @@ from steerkit import catalogue, cli
 from steerkit.gates import gate1_steer, gate2_filter
 from steerkit.options import COMMON
 from steerkit.personas import load_personas
-from steerkit.plugins import load_filters
 from steerkit.resources import questions
 from steerkit.spec import ControlSpec, Setting, TextSpec
 from steerkit.store import Store
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/filters.md", "docs/personas.md", "docs/schema.md")
+PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/schema.md")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -85,15 +84,6 @@ def thresholds(settings: type[Setting]) -> str:
     return table(("setting", "default", "meaning"), rows)
 
 
-def filters() -> str:
-    """Every check of a text."""
-    rows = [
-        (f"`{name}`", f"{check.KEEP} {check.THRESHOLD:g}", check.UNIT, first_sentence(inspect.getdoc(check)))
-        for name, check in load_filters().items()
-    ]
-    return table(("check", "keeps", "unit", "what it measures"), rows)
-
-
 def traits() -> str:
     """The built-in personas."""
     rows = [
@@ -138,7 +128,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "thresholds2": lambda: thresholds(gate2_filter.Config),
     "texts": lambda: thresholds(TextSpec),
     "control": lambda: thresholds(ControlSpec),
-    "filters": filters,
     "traits": traits,
     "schema": schema,
 }

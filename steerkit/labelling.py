@@ -32,7 +32,8 @@ class Quality:
 
     `hits`: labelled texts it hits, `right`: those of them that it should. `missed`: labelled ones it should hit and
     does not. `precision`: right hits among its hits; `recall`: among all it should hit; both as for all texts of the
-    run, with 95% intervals; None where there is nothing to divide by.
+    run, with 95% intervals; None where there is nothing to divide by. `recall` is None too while no kept or no dropped
+    text is labelled: what it should hit may be among those.
     """
 
     name: str
@@ -60,10 +61,11 @@ def qualities(texts: Sequence[TextEvidence]) -> list[Quality]:
     """All checks together, then each, against the labels."""
     labelled = [(text, truth) for text in texts if (truth := good(text)) is not None]
     weights = _weights(texts, [text for text, _ in labelled])
+    both = {text.kept for text in texts} == {text.kept for text, _ in labelled}
     names = sorted({decision.name for text in texts for decision in text.decisions})
     rows = [(ALL, [text.kept for text, _ in labelled], [truth for _, truth in labelled])]
     rows += [(n, [n in text.dropped_by for text, _ in labelled], [not truth for _, truth in labelled]) for n in names]
-    return [_quality(name, hit, wanted, weights) for name, hit, wanted in rows]
+    return [_quality(name, hit, wanted, weights, both) for name, hit, wanted in rows]
 
 
 def _weights(texts: Sequence[TextEvidence], labelled: Sequence[TextEvidence]) -> list[float]:
@@ -73,7 +75,7 @@ def _weights(texts: Sequence[TextEvidence], labelled: Sequence[TextEvidence]) ->
     return [size[text.kept] / seen[text.kept] for text in labelled]
 
 
-def _quality(name: str, hit: Sequence[bool], wanted: Sequence[bool], weights: Sequence[float]) -> Quality:
+def _quality(name: str, hit: Sequence[bool], wanted: Sequence[bool], weights: Sequence[float], both: bool) -> Quality:
     rows = list(zip(hit, wanted, weights, strict=True))
     return Quality(
         name=name,
@@ -81,7 +83,7 @@ def _quality(name: str, hit: Sequence[bool], wanted: Sequence[bool], weights: Se
         right=sum(h and w for h, w, _ in rows),
         missed=sum(w and not h for h, w, _ in rows),
         precision=_share([(w, weight) for h, w, weight in rows if h]),
-        recall=_share([(h, weight) for h, w, weight in rows if w]),
+        recall=_share([(h, weight) for h, w, weight in rows if w]) if both else None,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 from msgspec.structs import replace
@@ -45,14 +45,15 @@ def configured(kind: type[Setting], given: Mapping[str, Any], what: str) -> Any:
         if key not in known:
             raise unknown(f"{what} setting", key, known or {"(it has none)"})
     try:
-        return msgspec.convert({key: _value(value) for key, value in given.items()}, kind, strict=False)
+        return msgspec.convert({key: _value(kind, key, value) for key, value in given.items()}, kind, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{what} settings: {error}; got {', '.join(f'{k}={v}' for k, v in given.items())}") from error
 
 
-def _value(value: Any) -> Any:
-    """A list for a comma-separated text; everything else stays as it is for msgspec to read."""
-    return [part for part in value.split(",") if part] if isinstance(value, str) and "," in value else value
+def _value(kind: type[Setting], key: str, value: Any) -> Any:
+    """A list where the setting holds several values; everything else stays as it is for msgspec to read."""
+    several = get_origin(get_type_hints(kind)[key]) is tuple
+    return [part for part in value.split(",") if part] if isinstance(value, str) and several else value
 
 
 def plugin_config(kind: Kind, name: str, given: dict[str, str]) -> Any:

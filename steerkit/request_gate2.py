@@ -99,7 +99,7 @@ class Gate2Request:
 
     def hash(self) -> str:
         """A hash of the question: an identical one has an identical answer."""
-        return digest(self.spec(0), self.asked["dtype"], self.asked["device"])
+        return digest(self.spec(0), self.asked["device"])
 
     def persona(self) -> Persona:
         """The pair that gate 1 was asked about.

@@ -11,12 +11,12 @@ from typing import Any
 import click
 import pytest
 import stored_texts
-from stored_texts import DROPPED, HOSTILE, KL_TEXT, PARENT, RUN, SIBLING, STEERED, TEXTS, copied
+from stored_texts import DROPPED, HOSTILE, KL_TEXT, PARENT, RUN, STEERED, TEXTS, copied
 
 from steerkit.cli import main
 from steerkit.commands._texts import visible
 from steerkit.plugins import load_filters
-from steerkit.records import TABLES, FilterDecision, FilterSet, Label
+from steerkit.records import FilterDecision, FilterSet, Label
 from steerkit.store import Store
 
 Capture = pytest.CaptureFixture[str]
@@ -66,10 +66,9 @@ def refusal(capsys: Capture, *arguments: str) -> str:
     return shown.err
 
 
-def rows(store: Path) -> dict[str, int]:
-    """How many rows each table holds, in the database and its spool."""
-    runs = (RUN, PARENT, SIBLING)
-    return {name: sum(len(Store(store).records(kind, run)) for run in runs) for name, kind in TABLES.items()}
+def files(store: Path) -> dict[str, bytes]:
+    """Everything on the store's disk: its database, its spool and its segments."""
+    return {str(path): path.read_bytes() for path in store.parent.rglob("*") if path.is_file()}
 
 
 def labels(store: Path) -> list[Label]:
@@ -88,8 +87,8 @@ def shown_texts(printed: str) -> list[str]:
 
 def test_keys_label_undo_and_skip(store: Path, keys: Callable[..., str]) -> None:
     shown = shown_texts(keys("13u0sq"))
-    first, second, again, skipped, last = shown
-    assert second == again and len({first, second, skipped, last}) == 4
+    first, second, third, again, skipped, last = shown
+    assert second == again and third == skipped and len({first, second, third, last}) == 4
     said = [(label.completion_id, label.coherent, label.trait) for label in labels(store)]
     assert said == [
         (first, True, "enacts"),
@@ -108,7 +107,7 @@ def test_a_skipped_text_comes_last(store: Path, keys: Callable[..., str]) -> Non
 
 
 def test_the_next_call_goes_on(keys: Callable[..., str]) -> None:
-    first, second, third = shown_texts(keys("12"))
+    first, _, third = shown_texts(keys("12"))
     printed = keys("q")
     assert shown_texts(printed) == [third] and f"3 of {len(STEERED)}" in printed
     assert shown_texts(keys("q", labeller="bob")) == [first], "another person begins at the beginning"
@@ -201,7 +200,7 @@ def labelled(keys: Callable[..., str]) -> None:
     order = shown_texts(keys("s" * len(STEERED), labeller="nobody"))[: len(STEERED)]
     answers = "".join(map(truthfully, order))
     keys(answers, labeller="ann")
-    keys(answers[:-2] + "s1" + "2", labeller="bob")
+    keys(answers[:-1] + ("2" if answers[-1] == "1" else "1"), labeller="bob")
 
 
 def test_a_report_measures_the_checks(store: Path, labelled: None, capsys: Capture) -> None:
@@ -209,7 +208,8 @@ def test_a_report_measures_the_checks(store: Path, labelled: None, capsys: Captu
     checks = {check["name"]: check for check in found["checks"]}
     assert {*checks} == {"all checks", *load_filters()}
     assert found["run_id"] == RUN and found["texts"] == len(STEERED)
-    assert len(STEERED) - 2 <= found["labelled"] <= len(STEERED) and 0.6 < found["kappa"] < 1
+    # Of the 12 they differ on one, which is a tie; by chance they would agree on half.
+    assert found["labelled"] == len(STEERED) - 1 and found["kappa"] == pytest.approx((11 / 12 - 0.5) / 0.5)
     assert checks["perplexity"]["precision"]["value"] == 1.0 and checks["perplexity"]["hits"] == 2
     assert checks["cap"]["precision"] is None and checks["cap"]["recall"]["value"] == 0.0
     assert checks["all checks"]["precision"]["low"] < 1.0
@@ -253,11 +253,11 @@ def test_exported_labels_imported_elsewhere_give_the_same_report(
 def test_a_bad_file_is_refused_and_nothing_of_it_stored(
     store: Path, tmp_path: Path, capsys: Capture, content: str, named: str
 ) -> None:
-    file, before = tmp_path / "labels.csv", rows(store)
+    file, before = tmp_path / "labels.csv", files(store)
     file.write_text(content, encoding="utf-8")
     said = refusal(capsys, "label", RUN, "--import", str(file), "--store", str(store))
     assert named in said and str(file) in said
-    assert rows(store) == before
+    assert files(store) == before
 
 
 def test_what_is_no_file_is_refused(store: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -300,7 +300,6 @@ def test_n_says_how_many_on_either_side(store: Path, capsys: Capture) -> None:
     assert {*found} == {*load_filters()}
     reached = {check for checks in DROPPED.values() for check in checks}
     assert {name: len(texts) for name, texts in found.items()} == {n: 2 if n in reached else 0 for n in found}
-    assert "count" not in borderline(store, capsys)
 
 
 def test_checks_that_drop_nothing_are_named(store: Path, capsys: Capture) -> None:
@@ -376,12 +375,12 @@ def test_several_thresholds_are_changed_at_once(store: Path, capsys: Capture) ->
 
 def test_a_second_identical_call_stores_nothing(store: Path, capsys: Capture) -> None:
     assert refilter(store, capsys, "perplexity=80")["changed"]
-    before = rows(store)
+    before = files(store)
     again = refilter(store, capsys, "perplexity=80")
     assert not again["changed"] and again["kept_before"] == again["kept_after"] == KEPT + 2
-    assert rows(store) == before
+    assert files(store) == before
     assert main(["refilter", RUN, "--set", "perplexity=80", "--store", str(store)]) == 0
-    assert "nothing was stored" in capsys.readouterr().out and rows(store) == before
+    assert "nothing was stored" in capsys.readouterr().out and files(store) == before
 
 
 def test_thresholds_can_be_changed_back_and_forth(store: Path, capsys: Capture) -> None:
@@ -429,9 +428,9 @@ def test_the_newest_decisions_are_what_is_read(store: Path, keys: Callable[..., 
 def test_what_cannot_be_is_refused_and_nothing_written(
     store: Path, capsys: Capture, run: str, setting: str, named: str
 ) -> None:
-    before = rows(store)
+    before = files(store)
     assert named in refusal(capsys, "refilter", run, "--set", setting, "--store", str(store))
-    assert rows(store) == before
+    assert files(store) == before
 
 
 def test_refusals_are_a_document_for_a_program(store: Path, capsys: Capture) -> None:

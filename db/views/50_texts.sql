@@ -93,6 +93,8 @@ WITH steered AS (
     LEFT JOIN label_truth truth ON truth.run_id = t.run_id AND truth.completion_id = t.completion_id
     WHERE t.role IN ('probe', 'collected')
     WINDOW each_group AS (PARTITION BY t.run_id, t.kept)
+), covered AS (
+    SELECT run_id, bool_and(weight IS NOT NULL) AS both_groups FROM steered GROUP BY ALL
 ), labelled AS (
     SELECT * FROM steered WHERE good IS NOT NULL
 ), tried AS (
@@ -102,14 +104,17 @@ WITH steered AS (
     FROM labelled l
     JOIN decision d ON d.run_id = l.run_id AND d.completion_id = l.completion_id
 )
-SELECT run_id, name,
+SELECT tried.run_id, name,
     count(*) FILTER (hit AND wanted) AS tp,
     count(*) FILTER (hit AND NOT wanted) AS fp,
     count(*) FILTER (NOT hit AND wanted) AS fn,
     count(*) FILTER (NOT hit AND NOT wanted) AS tn,
     sum(CASE WHEN wanted THEN weight ELSE 0 END) FILTER (hit) / sum(weight) FILTER (hit) AS precision,
-    sum(CASE WHEN hit THEN weight ELSE 0 END) FILTER (wanted) / sum(weight) FILTER (wanted) AS recall
-FROM tried GROUP BY ALL;
+    CASE WHEN any_value(both_groups)
+        THEN sum(CASE WHEN hit THEN weight ELSE 0 END) FILTER (wanted) / sum(weight) FILTER (wanted)
+    END AS recall
+FROM tried JOIN covered ON covered.run_id = tried.run_id
+GROUP BY ALL;
 COMMENT ON VIEW filter_quality IS 'Each check, and all together, against the labels of steered texts. Its twin is steerkit/labelling.py.';
 COMMENT ON COLUMN filter_quality.name IS 'The check, for which a hit is a text it drops; or all checks, for which a hit is a text they keep.';
 COMMENT ON COLUMN filter_quality.tp IS 'Labelled texts it hits and should: bad ones dropped, or good ones kept.';
@@ -117,4 +122,4 @@ COMMENT ON COLUMN filter_quality.fp IS 'Labelled texts it hits and should not: g
 COMMENT ON COLUMN filter_quality.fn IS 'Labelled texts it should hit and does not: bad ones passed, or good ones dropped.';
 COMMENT ON COLUMN filter_quality.tn IS 'Labelled texts it should not hit and does not.';
 COMMENT ON COLUMN filter_quality.precision IS 'Right hits among its hits, weighted to all steered texts of the run (fraction).';
-COMMENT ON COLUMN filter_quality.recall IS 'Right hits among all it should hit, weighted in the same way (fraction).';
+COMMENT ON COLUMN filter_quality.recall IS 'Right hits among all it should hit, weighted in the same way (fraction); NULL while only kept or only dropped texts are labelled.';

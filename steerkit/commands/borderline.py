@@ -1,9 +1,10 @@
 """Show the texts just kept and just dropped at every check's threshold, the offending span marked.
 
-On a terminal each token's background says how far the steered model was from the base there (KL, darker is further).
+On a terminal each token's background says how far the steered model was from the base there (KL, redder is further).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,13 @@ from steerkit.commands._output import echo_json
 from steerkit.options import common, json_option
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from steerkit.evidence import TextEvidence
+    from steerkit.records import Completion
 
 WIDTH = 100
-DARKEST = 2.0
+REDDEST = 2.0
 """KL at and above which a token is shaded most (nats)."""
 
 
@@ -93,6 +97,7 @@ def _plain(text: "TextEvidence", name: str) -> Mapping[str, Any]:
 
 
 def _print(text: "TextEvidence", name: str) -> None:
+    """The text under its figures, as rich draws it; click writes it, which knows what to do when a reader leaves."""
     from rich.console import Console
     from rich.text import Text
 
@@ -100,46 +105,65 @@ def _print(text: "TextEvidence", name: str) -> None:
 
     width = min(WIDTH, get_terminal_size((WIDTH, 24)).columns)
     console = Console(width=width, highlight=False, markup=False, emoji=False)
+    colours = console.color_system is not None and not console.no_color
     said, own = _said(text)[name], text.completion
-    others = ", ".join(other for other in text.dropped_by if other != name)
     side = "just kept" if said.keep else "just dropped"
-    console.print(Text(f"{name}: {side}  {said.value:.4g} (keeps {said.direction} {said.threshold:g})", style="bold"))
-    also = f"; {others} would drop it too" if others else ""
-    console.print(Text(visible(f"{own.completion_id}, dose {own.dose:g}, {said.reason}{also}")))
-    console.print(Text(visible(f"> {own.prompt}"), style="dim"))
-    console.print(_shaded(text, name, colours=console.is_terminal and not console.no_color))
-    console.print()
+    with console.capture() as drawn:
+        console.print(
+            Text(f"{name}: {side}  {said.value:.4g} (keeps {said.direction} {said.threshold:g})", style="bold")
+        )
+        console.print(Text(visible(f"{own.completion_id}, dose {own.dose:g}, {said.reason}{_others(text, name)}")))
+        console.print(Text(visible(f"> {own.prompt}"), style="dim"))
+        console.print(_shaded(text, name) if colours else Text(_marked(own.text, said.start, said.stop)))
+    shown = drawn.get()
+    if not colours:
+        shown = "".join(f"{line.rstrip()}\n" for line in shown.splitlines())
+    click.echo(shown, color=colours or None)
 
 
-def _shaded(text: "TextEvidence", name: str, colours: bool) -> Any:
-    """The text with its span marked, and, on a terminal, every token shaded by its KL."""
+def _others(text: "TextEvidence", name: str) -> str:
+    others = ", ".join(other for other in text.dropped_by if other != name)
+    also = "also " if name in text.dropped_by else ""
+    return f"; {also}dropped by {others}" if others else ""
+
+
+def _marked(text: str, start: int | None, stop: int | None) -> str:
+    """The text with its span, if it has one, between marks."""
+    from steerkit.commands._texts import visible
+
+    if start is None or stop is None or start == stop:
+        return visible(text)
+    return visible(f"{text[:start]}>>>{text[start:stop]}<<<{text[stop:]}")
+
+
+def _shaded(text: "TextEvidence", name: str) -> "Text":
+    """The text with its span underlined and every token shaded by its KL."""
     from rich.text import Text
 
     from steerkit.commands._texts import visible
 
     said, out = _said(text)[name], Text()
-    for piece, kl, inside in _cut(text, said.start, said.stop):
-        if piece == "":
-            continue
-        if not colours:
-            out.append(visible(piece))
-            continue
-        level = int(min(1.0, kl / DARKEST) * 150)
-        shade = f"on rgb({level + 40},{40},{60})" if level > 8 else ""
+    for piece, kl, inside in _cut(_tokens(text.completion), said.start, said.stop):
+        level = int(min(1.0, kl / REDDEST) * 150)
+        # White letters, so that the shades can be read on a light terminal too.
+        shade = f"white on rgb({level + 40},40,60)" if level > 8 else ""
         out.append(visible(piece), style=f"{'bold underline ' if inside else ''}{shade}".strip())
-    if colours or said.start is None or said.start == said.stop:
-        return out
-    whole = text.completion.text
-    marked = whole[: said.start] + ">>>" + whole[said.start : said.stop] + "<<<" + whole[said.stop :]
-    return Text(visible(marked))
+    return out
 
 
-def _cut(text: "TextEvidence", start: int | None, stop: int | None) -> Iterator[tuple[str, float, bool]]:
-    """Pieces of the text with their KL (nats), and whether they lie in the span."""
-    place = 0
-    own = text.completion
-    for number, piece in enumerate(own.pieces or [own.text]):
-        kl = own.token_kl[number] if number < len(own.token_kl) else 0.0
-        inside = start is not None and stop is not None and place < stop and place + len(piece) > start
-        yield piece, kl, inside
+def _tokens(completion: "Completion") -> Iterable[tuple[str, float]]:
+    """Every token's text with its KL (nats); the whole text without any where its tokens were not stored."""
+    if completion.pieces is None:
+        return [(completion.text, 0.0)]
+    return zip(completion.pieces, chain(completion.token_kl, repeat(0.0)), strict=False)
+
+
+def _cut(tokens: Iterable[tuple[str, float]], start: int | None, stop: int | None) -> Iterator[tuple[str, float, bool]]:
+    """The text cut at tokens and at the ends of the span, with the KL (nats) and whether it lies in the span."""
+    span, place = range(start or 0, stop or 0), 0
+    for piece, kl in tokens:
+        inner = (edge - place for edge in (span.start, span.stop) if place < edge < place + len(piece))
+        for first, last in pairwise([0, *inner, len(piece)]):
+            if first < last:
+                yield piece[first:last], kl, place + first in span
         place += len(piece)

@@ -37,6 +37,7 @@ DEFINITIONS = (
     "Wilson's at the effective number of texts."
 )
 HELP = "1 enacts  2 narrates  3 neither  0 incoherent   u undo  s skip  q quit"
+NOTHING_LEFT = "every text is labelled   u undo  q quit"
 
 
 @click.command("label", help=__doc__)
@@ -67,7 +68,7 @@ def command(
     if report:
         _report(found, as_json)
     if not (report or export_to or import_from):
-        _Session(found, labeller or _login_name(), seed).run()
+        _Session(found, _login_name() if labeller is None else _named(labeller), seed).run()
 
 
 def _login_name() -> str:
@@ -75,6 +76,12 @@ def _login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError) as error:
         raise UsageError("a labeller must have a name, but this login has none; give --labeller") from error
+
+
+def _named(labeller: str) -> str:
+    if not labeller.strip():
+        raise UsageError(f"--labeller must be a name, but got {labeller!r}; leave it out for your login name")
+    return labeller.strip()
 
 
 def _import(found: StoredTexts, path: Path) -> None:
@@ -119,37 +126,40 @@ class _Session:
         return any(label.labeller == self.labeller for label in text.labels)
 
     def run(self) -> None:
-        """Ask until all is labelled or somebody quits."""
+        """Ask until somebody quits; a sitting that labels the last text ends so too, for that one can be undone."""
         try:
-            while self.left and self._answered(self.left[0]):
+            while (self.left or self.said) and self._answered():
                 pass
         finally:
             # Every label is safe in the spool already; this makes it visible to queries.
             self.found.store.ingest()
         click.echo(f"{self.done} of {self.total} texts labelled by {self.labeller}; see them with --report", err=True)
 
-    def _answered(self, text: "TextEvidence") -> bool:
-        """Show a text and do what the key says; False is quitting."""
-        for line in _shown(text, self.done, self.total):
+    def _answered(self) -> bool:
+        """Show what is next and do what the key says; False is quitting."""
+        for line in _shown(self.left[0], self.done, self.total) if self.left else ["", NOTHING_LEFT]:
             click.echo(line)
-        while True:
-            key = _key()
-            if key in KEYS:
-                self._store(text, *KEYS[key])
-                self.said.append(self.left.pop(0))
-                self.done += 1
+        while (key := _key()) not in ("q", ""):
+            if self._did(key):
                 return True
-            if key == "s":
-                self.left.append(self.left.pop(0))
-                return True
-            if key == "u" and self.said:
-                self.left.insert(0, self.said.pop())
-                self._store(self.left[0], None, None)
-                self.done -= 1
-                return True
-            if key in ("q", ""):
-                return False
             click.echo("nothing to undo" if key == "u" else HELP)
+        return False
+
+    def _did(self, key: str) -> bool:
+        """Do what the key says; False where it says nothing that can be done."""
+        if key == "u" and self.said:
+            self.left.insert(0, self.said.pop())
+            self._store(self.left[0], None, None)
+            self.done -= 1
+        elif key == "s" and self.left:
+            self.left.append(self.left.pop(0))
+        elif key in KEYS and self.left:
+            self._store(self.left[0], *KEYS[key])
+            self.said.append(self.left.pop(0))
+            self.done += 1
+        else:
+            return False
+        return True
 
     def _store(self, text: "TextEvidence", coherent: bool | None, trait: "Trait | None") -> None:
         self.found.store.append([self._label(text, coherent, trait)])
@@ -203,6 +213,8 @@ def _report(found: StoredTexts, as_json: bool) -> None:
     cells = [[r.name, str(r.hits), str(r.right), str(r.missed), _span(r.precision), _span(r.recall)] for r in rows]
     click.echo(table(["check", "hits", "right", "missed", "precision [95%]", "recall [95%]"], cells, WIDTH))
     click.echo(filled(f"{labelled} of {len(texts)} steered texts are labelled, {enacting} as enacting. {DEFINITIONS}"))
+    if all(row.recall is None for row in rows):
+        click.echo(f"no recall while no {'kept' if rows[0].hits == 0 else 'dropped'} text is labelled")
     if agreement is not None:
         click.echo(f"agreement of two labellers, Cohen's kappa: {agreement:.2f}")
 

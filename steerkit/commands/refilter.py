@@ -4,18 +4,20 @@
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from steerkit.commands._output import echo_json, echo_table
+from steerkit.errors import UsageError
 from steerkit.options import common, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from steerkit.commands._texts import StoredTexts
     from steerkit.records import FilterDecision
 
 
@@ -27,57 +29,64 @@ if TYPE_CHECKING:
 def command(run: str, settings: tuple[str, ...], as_json: bool, store: Path) -> None:
     """Store the new decisions, and say what they change."""
     from steerkit.commands._texts import stored_texts
+    from steerkit.stages.filter import parse, thresholds
+
+    given = parse(settings)
+    chosen = thresholds(given)
+    found = stored_texts(store, run)
+    old = [decision for text in found.texts for decision in text.decisions]
+    before = {decision.name: decision.threshold for decision in old}
+    after = before | {name: chosen[name] for name in given}
+    _need_checks(found.run, before, chosen)
+    new = _decided(found, after) if after != before else old
+    _show(found, old, new, as_json)
+
+
+def _need_checks(run: str, before: "Mapping[str, float]", known: "Mapping[str, float]") -> None:
+    """Without one of its checks a run would keep what that check dropped, and nobody would have decided so."""
+    if gone := sorted(before.keys() - known.keys()):
+        raise UsageError(
+            f"every check that decided on run {run} must be installed, but {', '.join(gone)} is not; install the "
+            "plugin that it came from"
+        )
+
+
+def _decided(found: "StoredTexts", thresholds: "Mapping[str, float]") -> "list[FilterDecision]":
+    """Another round of decisions over all texts of the run, stored."""
     from steerkit.records import Completion, FilterSet
     from steerkit.spec import canonical, digest, unit_id
     from steerkit.stages.assemble import only
-    from steerkit.stages.filter import behind, decide, parse, thresholds
+    from steerkit.stages.filter import behind, decide
 
-    given = parse(settings)
-    found = stored_texts(store, run)
-    before = {d.name: d.threshold for text in found.texts for d in text.decisions}
-    after = {**before, **{name: thresholds(given)[name] for name in given}}
     # The moment is part of the id: going back to earlier thresholds is another round of decisions.
     seq = time.time_ns()
-    filter_id = digest(found.run, after, seq)
+    filter_id = digest(found.run, thresholds, seq)
     unit = unit_id(found.run, "refilter", filter_id)
     texts = only(Completion, found.records)
-    background = behind(texts, found.spec)
-    decisions = decide(texts, background, after, run=found.run, unit=unit, filter_id=filter_id)
-    changed = after != before
-    if changed:
-        newest = FilterSet(run_id=found.run, unit_id=unit, filter_id=filter_id, seq=seq, thresholds=canonical(after))
-        found.store.append([newest, *decisions])
-        found.store.ingest()
-    steered = {text.completion.completion_id for text in found.steered()}
-    old = [d for text in found.steered() for d in text.decisions]
-    new = [d for d in decisions if d.completion_id in steered]
-    _show(found.run, filter_id, changed, old, new, len(steered), as_json)
+    decisions = decide(texts, behind(texts, found.spec), thresholds, run=found.run, unit=unit, filter_id=filter_id)
+    newest = FilterSet(run_id=found.run, unit_id=unit, filter_id=filter_id, seq=seq, thresholds=canonical(thresholds))
+    found.store.append([newest, *decisions])
+    found.store.ingest()
+    return decisions
 
 
-def _show(
-    run: str,
-    filter_id: str,
-    changed: bool,
-    old: "list[FilterDecision]",
-    new: "list[FilterDecision]",
-    texts: int,
-    as_json: bool,
-) -> None:
-    first, second = _dropped(old), _dropped(new)
+def _show(found: "StoredTexts", old: "list[FilterDecision]", new: "list[FilterDecision]", as_json: bool) -> None:
+    first, second = _dropped(found, old), _dropped(found, new)
     limits = {d.name: d.threshold for d in old}, {d.name: d.threshold for d in new}
     rows: list[dict[str, Any]] = [
         {
             "check": name,
             "threshold": limits[0].get(name),
             "now": limits[1][name],
-            "dropped": first[name],
-            "now dropped": second[name],
+            "dropped": len(first[name]),
+            "now dropped": len(second[name]),
         }
         for name in sorted(limits[1])
     ]
-    kept = [texts - len({d.completion_id for d in found if not d.keep}) for found in (old, new)]
+    texts, changed = len(found.steered()), new is not old
+    kept = [texts - len(set[str]().union(*dropped.values())) for dropped in (first, second)]
     if as_json:
-        same = {"run_id": run, "filter_id": filter_id, "changed": changed, "texts": texts}
+        same = {"run_id": found.run, "filter_id": new[0].filter_id, "changed": changed, "texts": texts}
         echo_json({**same, "kept_before": kept[0], "kept_after": kept[1], "checks": rows})
         return
     echo_table(rows, ("check", "threshold", "now", "dropped", "now dropped"))
@@ -86,5 +95,11 @@ def _show(
         click.echo("these are the thresholds in force already; nothing was stored")
 
 
-def _dropped(decisions: "Iterable[FilterDecision]") -> Counter[str]:
-    return Counter(decision.name for decision in decisions if not decision.keep)
+def _dropped(found: "StoredTexts", decisions: "Iterable[FilterDecision]") -> defaultdict[str, set[str]]:
+    """The steered texts that each check drops."""
+    steered = {text.completion.completion_id for text in found.steered()}
+    dropped = defaultdict[str, set[str]](set)
+    for decision in decisions:
+        if decision.completion_id in steered and not decision.keep:
+            dropped[decision.name].add(decision.completion_id)
+    return dropped

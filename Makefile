@@ -44,7 +44,7 @@ lint: install  ## Style, types and the direction of imports
 	$(BIN)/lint-imports --no-logo
 
 test: lint  ## Lint, then every test, with one gate 1 on the real model among them
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: install  ## Speed and memory on this machine
 	$(BIN)/steerkit bench

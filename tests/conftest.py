@@ -21,8 +21,20 @@ from steerkit.store import Store
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+LONG = (
+    "test_real_model",
+    "test_resume",
+    "test_gate2_planted",
+    "test_planted",
+    "test_store_crash",
+    "test_methods_contract",
+)
+"""Files that take longest: they start first, so that no worker is left with one at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a GPU where there is none."""
+    """Long files first; skip, visibly, what needs a GPU where there is none."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if not needing:
         return

@@ -174,6 +174,14 @@ def test_what_never_hits_has_no_precision() -> None:
     assert [row.name for row in qualities(PLANTED)] == [ALL, "length", "loops"]
 
 
+def test_there_is_no_recall_while_one_side_has_no_label() -> None:
+    half = [text(name, dropped_by, *said) for name, dropped_by, said in (("a", (), [GOOD]), ("b", ("loops",), []))]
+    found = by_name(qualities(half))[ALL]
+    assert found.precision is not None and found.recall is None
+    whole = by_name(qualities([*half, text("c", ("loops",), GOOD)]))[ALL]
+    assert whole.recall is not None and whole.recall.value == pytest.approx(1 / 3)
+
+
 def test_ties_and_texts_without_labels_count_for_nothing() -> None:
     texts = [text("a", (), GOOD), text("tie", (), GOOD, BAD), text("none")]
     found = by_name(qualities(texts))[ALL]

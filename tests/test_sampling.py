@@ -85,6 +85,12 @@ def test_what_other_rows_need_does_not_move_a_row() -> None:
     assert torch.equal(alone, beside[:40])
 
 
+def test_a_token_begins_where_the_one_before_it_ends() -> None:
+    flat = torch.zeros(2)
+    below, at = one(flat, Sampling(1.0), 0.5 - 1e-9), one(flat, Sampling(1.0), 0.5)
+    assert one(flat, Sampling(1.0), 0.0) == below != at == one(flat, Sampling(1.0), LAST)
+
+
 @given(
     logits=st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=12),
     temperature=st.floats(0.1, 3),

@@ -182,6 +182,7 @@ def test_greedy_texts_without_steering_have_no_divergence(host: Host) -> None:
         ("é!", ["", "é", "!"]),
         ("Я!", ["", "Я", "!"]),
         ("a🙂b", ["a", "", "", "", "🙂", "b"]),
+        ("🙂🙂", ["", "", "", "🙂", "", "", "", "🙂"]),
         ("", []),
     ],
 )

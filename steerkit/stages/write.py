@@ -112,12 +112,11 @@ def pieces(host: Host, tokens: Sequence[int]) -> list[str]:
     shown = ""
     for count in range(1, len(tokens) + 1):
         text: str = host.tokenizer.decode(tokens[:count], skip_special_tokens=True)
-        whole = text if count == len(tokens) else text.rstrip("\ufffd")
-        if not whole.startswith(shown):
-            shown = shown[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(shown, whole, strict=False)))]
+        if not text.startswith(shown):
+            shown = shown[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(shown, text, strict=False)))]
             found = _cut(found, len(shown))
-        found.append(whole[len(shown) :])
-        shown = whole
+        found.append(text[len(shown) :])
+        shown = text
     return found
 
 

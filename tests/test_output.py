@@ -147,7 +147,8 @@ def drawn_up(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", ["tiny", "an-organisation/a-model-with-a-name-that-goes-on-and-on-instruct"])
-def test_the_table_fits_100_columns(model: str) -> None:
+def test_the_table_fits_100_columns(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     lines = "\n".join(_lines(drawn_up(model=model, undefined=None))).splitlines()
     too_long = [line for line in lines if len(line) > 100 and not line.startswith(("picture", "store"))]
     assert not too_long

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from steerkit.records import (
+    Adapter,
     ArmKind,
     Calibration,
     Completion,
@@ -13,6 +14,8 @@ from steerkit.records import (
     DirectionLayer,
     Dose,
     FilterDecision,
+    HealEpoch,
+    HealStep,
     Label,
 )
 
@@ -130,4 +133,53 @@ class Gate2Evidence:
     target_survival: float
     operating_dose: float | None
     gate1_verdict: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class HealEvidence:
+    """One adapter with its training.
+
+    `figures`: what was measured of it, by quantity (`AdapterFigure`); what was not measured is missing.
+    """
+
+    adapter: Adapter
+    steps: tuple[HealStep, ...]
+    epochs: tuple[HealEpoch, ...]
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Gate3Evidence:
+    """Everything gate 3 measured, for one round of one direction.
+
+    Every arm is scored on the same vignettes as `base`. `raw`: the direction's steered arms at positive doses, the raw
+    front; `steered`: the one at the dose the kept texts came from, None where it was not scored. `previous`: the
+    student the round started from, None in the first round, where it is the base. `healed` and `plain`: with and
+    without the constraint. `controls`: arms of kind 'control-...', trained the same way on other texts. `prompt`: the
+    persona as a system prompt; `weights`: weight steering. `heals`: each adapter's training, by its role. An arm's
+    `texts` are its greedy answers to held-out prompts; those with a `system_prompt` are in the second context.
+    `texts`: the completions trained on, by adapter role.
+    """
+
+    trait: str
+    target: str
+    sign: int
+    along: tuple[str, ...]
+    labels: tuple[str, ...]
+    round: int
+    base: ArmEvidence
+    previous: ArmEvidence | None
+    raw: tuple[ArmEvidence, ...]
+    steered: ArmEvidence | None
+    healed: ArmEvidence | None
+    plain: ArmEvidence | None
+    controls: tuple[ArmEvidence, ...]
+    prompt: ArmEvidence | None
+    weights: ArmEvidence | None
+    heals: dict[str, HealEvidence]
+    texts: dict[str, tuple[Completion, ...]]
+    fewest_texts: int
+    gate1_verdict: str
+    gate2_verdict: str
     seed: int

@@ -1,6 +1,7 @@
 """Every record a stage returns; a record's class is its table, its fields are the columns."""
 
 from steerkit.records.base import Record
+from steerkit.records.heal import Adapter, AdapterFigure, AdapterRole, HealEpoch, HealStep, HealText
 from steerkit.records.runs import Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
 from steerkit.records.scores import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, ArmKind, Effect, Prior, Vignette
 from steerkit.records.steering import Calibration, Direction, DirectionLayer, Dose
@@ -35,6 +36,11 @@ TABLES: dict[str, type[Record]] = {
     "filter_set": FilterSet,
     "filter_decision": FilterDecision,
     "label": Label,
+    "adapter": Adapter,
+    "heal_text": HealText,
+    "heal_step": HealStep,
+    "heal_epoch": HealEpoch,
+    "adapter_figure": AdapterFigure,
     "effect": Effect,
     "verdict": Verdict,
     "picture": Picture,
@@ -44,6 +50,9 @@ __all__ = [
     "ANSWER_FIELDS",
     "FOUNDATIONS",
     "TABLES",
+    "Adapter",
+    "AdapterFigure",
+    "AdapterRole",
     "Answer",
     "Arm",
     "ArmKind",
@@ -57,6 +66,9 @@ __all__ = [
     "Effect",
     "FilterDecision",
     "FilterSet",
+    "HealEpoch",
+    "HealStep",
+    "HealText",
     "Label",
     "Outcome",
     "Picture",

@@ -7,7 +7,21 @@ from steerkit.records.base import Record
 FOUNDATIONS = ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
 ANSWER_FIELDS = ("care", "fairness", "loyalty", "authority", "sanctity", "liberty", "social_norms")
 
-ArmKind = Literal["base", "steered", "random", "shuffled", "prompt"]
+ArmKind = Literal[
+    "base",
+    "steered",
+    "random",
+    "shuffled",
+    "prompt",
+    "previous",
+    "healed",
+    "plain",
+    "control-unsteered",
+    "control-random",
+    "control-persona",
+    "weights",
+]
+"""What a model state is. From 'previous' on they are students: a round's start, adapters, weight steering."""
 
 
 class Vignette(Record, frozen=True, kw_only=True):
@@ -26,7 +40,7 @@ class Arm(Record, frozen=True, kw_only=True):
     arm_id: str
     kind: ArmKind
     method: str
-    """Steering method; 'none' for base and prompt."""
+    """Steering method; 'none' where nothing steers."""
     direction_id: str | None
     strength: float
     """In the method's natural steps."""
@@ -36,6 +50,8 @@ class Arm(Record, frozen=True, kw_only=True):
     """Hash of vignettes, instrument and settings, model fingerprint, dtype, tokenizer: deltas exist only within it."""
     instrument: str
     system_prompt: str | None
+    adapter_id: str | None = None
+    """The newest adapter that is baked in; None for the base model."""
 
 
 class Answer(Record, frozen=True, kw_only=True):

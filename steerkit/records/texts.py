@@ -4,8 +4,11 @@ from typing import Literal
 
 from steerkit.records.base import Record
 
-Role = Literal["greedy", "base", "probe", "collected", "random"]
-"""Why a text was written: at a dose of gate 1; unsteered; to find a dose; to be kept; along a random direction."""
+Role = Literal[
+    "greedy", "base", "probe", "collected", "random", "control-unsteered", "control-random", "control-persona", "pole"
+]
+"""Why a text was written: at a dose of gate 1 or by a student; unsteered; to find a dose; to be kept; along a random
+direction; to train a control; under one pole of the persona, for weight steering."""
 Trait = Literal["enacts", "narrates", "neither"]
 
 
@@ -45,6 +48,8 @@ class Completion(Record, frozen=True, kw_only=True):
     """The generated tokens, without the end token."""
     token_nll: list[float] | None = None
     """Negative log-likelihood of each generated token under the untouched base, the end token included (nats)."""
+    system_prompt: str | None = None
+    """System prompt it was written under; None where there was none."""
 
 
 class TextGain(Record, frozen=True, kw_only=True):

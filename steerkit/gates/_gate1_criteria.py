@@ -4,19 +4,15 @@ from itertools import pairwise
 
 import numpy as np
 
+from steerkit.gates._arms import at_least, number, off_target, surgical_excess, text_health
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    at_least,
     judged_arm,
     largest_null,
     mirror,
     null_p,
     nulls_at,
-    number,
-    off_target,
-    surgical_excess,
-    text_health,
 )
 from steerkit.gates._gate1_validity import diagonal_marginal_disagreement, extraction_bug, log_tail_illusion
 from steerkit.gates._result import Result, criterion, figures

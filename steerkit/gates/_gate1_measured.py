@@ -7,10 +7,11 @@ import numpy as np
 
 from steerkit.errors import RunError
 from steerkit.evidence import ArmEvidence, Gate1Evidence
+from steerkit.gates._arms import at_least, number, readable, surgical_excess, text_health
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._result import Result
-from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, measure, quantity_name
-from steerkit.records import FOUNDATIONS, Completion
+from steerkit.metrics import ArmMetrics, Draws, measure
+from steerkit.records import FOUNDATIONS
 from steerkit.stats import Resamples, permutation_p, resample
 
 SAME_DOSE = 1e-9
@@ -38,28 +39,6 @@ class Measured:
 
 
 Check = Callable[[Measured, Config], Result]
-
-
-@dataclass(frozen=True)
-class TextHealth:
-    """An arm's generations beside the base's: medians over prompts of distinct trigrams and of tail perplexity."""
-
-    distinct: float
-    base_distinct: float
-    perplexity: float
-    base_perplexity: float
-
-    def loops(self, config: Config) -> bool:
-        """Whether trigrams repeat far more than in the base's texts."""
-        return not self.distinct >= config.distinct_share * self.base_distinct
-
-    def babbles(self, config: Config) -> bool:
-        """Whether the base finds the texts far less likely than its own; a non-finite perplexity counts as babble."""
-        return not self.perplexity <= config.perplexity_ratio * self.base_perplexity
-
-    def healthy(self, config: Config) -> bool:
-        """Neither looping nor babbling."""
-        return not self.loops(config) and not self.babbles(config)
 
 
 def measured(evidence: Gate1Evidence, resamples: int = 2000) -> Measured:
@@ -93,45 +72,6 @@ def _metrics(arm: ArmEvidence, evidence: Gate1Evidence, draw: Resamples) -> ArmM
     return measure(arm, evidence.base, evidence.labels, evidence.target, evidence.sign, draw)
 
 
-def readable(arm: ArmMetrics) -> bool:
-    """Whether the arm has a finite shift of the target and a finite coherence."""
-    return arm.value("separation") is not None and arm.value("coherence") is not None
-
-
-def at_least(arm: ArmMetrics, floor: float) -> bool:
-    """Whether the arm is readable and its coherence relative to the base reaches the floor."""
-    coherence = arm.value("coherence")
-    return readable(arm) and coherence is not None and coherence >= floor
-
-
-def number(arm: ArmMetrics, quantity: str) -> float:
-    """A quantity of an arm; NaN where undefined, so that every comparison with it is false."""
-    value = arm.value(quantity)
-    return float("nan") if value is None else value
-
-
-def off_target(evidence: Gate1Evidence, arm: ArmMetrics) -> dict[str, Draws]:
-    """How far each foundation that should stay put moves, per resample (nats).
-
-    "Not wrong" is exempt: it takes what the target gives up. A foundation that may move along is exempt too, except
-    that it must not fall together with a target that is meant to fall.
-    """
-    sizes = {}
-    for name in FOUNDATIONS:
-        change = arm.draws[f"d_{quantity_name(name)}"]
-        exempt = name in (evidence.target, NOT_WRONG) or (name in evidence.along and evidence.sign > 0)
-        if not exempt and np.isfinite(change[0]):
-            sizes[name] = np.maximum(-change, 0.0) if name in evidence.along else np.abs(change)
-    return sizes
-
-
-def surgical_excess(evidence: Gate1Evidence, arm: ArmMetrics) -> Draws:
-    """The target's movement less the largest movement off target, per resample (nats)."""
-    sizes = list(off_target(evidence, arm).values())
-    moved = np.abs(arm.draws["d_target"])
-    return np.asarray(moved - np.max(sizes, axis=0)) if sizes else moved
-
-
 def nulls_at(study: Measured, dose: float) -> tuple[ArmMetrics, ...]:
     """The readable null arms at this dose, one for each direction; where there are none, those at the next larger."""
     usable = [null for null in study.nulls if null.value("d_target") is not None and null.arm.dose >= dose - SAME_DOSE]
@@ -155,20 +95,6 @@ def null_p(study: Measured, arm: ArmMetrics) -> float | None:
     if not nulls or not readable(arm):
         return None
     return permutation_p(number(arm, "separation"), [abs(number(null, "d_target")) for null in nulls])
-
-
-def text_health(arm: ArmEvidence, base: ArmEvidence) -> TextHealth | None:
-    """The arm's generations beside the base's; None when either has none."""
-    if not arm.texts or not base.texts:
-        return None
-    distinct, perplexity = _medians(arm.texts)
-    base_distinct, base_perplexity = _medians(base.texts)
-    return TextHealth(distinct, base_distinct, perplexity, base_perplexity)
-
-
-def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:
-    distinct = np.median([text.distinct_tail for text in texts])
-    return float(distinct), float(np.median([text.tail_perplexity for text in texts]))
 
 
 def operating_point(study: Measured, config: Config) -> ArmMetrics | None:

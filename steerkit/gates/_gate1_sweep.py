@@ -4,16 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from steerkit.gates._arms import at_least, number, off_target, readable
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    at_least,
     largest_null,
     mirror,
-    number,
-    off_target,
     operating_point,
-    readable,
     strongest_arm,
 )
 from steerkit.gates._result import Result, figures, hypothesis

@@ -5,14 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from steerkit.gates._arms import at_least, number, text_health
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
-    at_least,
-    number,
     operating_point,
     strongest_arm,
-    text_health,
 )
 from steerkit.gates._gate1_sweep import NO_ARM, bidirectional_disruption, wrong_target
 from steerkit.gates._result import Result, figures, hypothesis

@@ -1,0 +1,100 @@
+"""What gates that read arms share: an arm's floors, what moves off target, and the health of what it writes."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from steerkit.evidence import ArmEvidence, Gate1Evidence, Gate3Evidence
+from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, quantity_name
+from steerkit.records import FOUNDATIONS, Completion
+
+
+@runtime_checkable
+class TextLimits(Protocol):
+    """The thresholds of a healthy text."""
+
+    @property
+    def distinct_share(self) -> float:
+        """Median distinct trigrams of the texts over the base's, below which they loop (fraction)."""
+        ...
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """Median tail perplexity of the texts over the base's, above which they babble (ratio)."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextHealth:
+    """An arm's generations beside the base's: medians over prompts of distinct trigrams and of tail perplexity."""
+
+    distinct: float
+    base_distinct: float
+    perplexity: float
+    base_perplexity: float
+
+    def loops(self, config: TextLimits) -> bool:
+        """Whether trigrams repeat far more than in the base's texts."""
+        return not self.distinct >= config.distinct_share * self.base_distinct
+
+    def babbles(self, config: TextLimits) -> bool:
+        """Whether the base finds the texts far less likely than its own; a non-finite perplexity counts as babble."""
+        return not self.perplexity <= config.perplexity_ratio * self.base_perplexity
+
+    def healthy(self, config: TextLimits) -> bool:
+        """Neither looping nor babbling."""
+        return not self.loops(config) and not self.babbles(config)
+
+
+def readable(arm: ArmMetrics) -> bool:
+    """Whether the arm has a finite shift of the target and a finite coherence."""
+    return arm.value("separation") is not None and arm.value("coherence") is not None
+
+
+def at_least(arm: ArmMetrics, floor: float) -> bool:
+    """Whether the arm is readable and its coherence relative to the base reaches the floor."""
+    coherence = arm.value("coherence")
+    return readable(arm) and coherence is not None and coherence >= floor
+
+
+def number(arm: ArmMetrics, quantity: str) -> float:
+    """A quantity of an arm; NaN where undefined, so that every comparison with it is false."""
+    value = arm.value(quantity)
+    return float("nan") if value is None else value
+
+
+def off_target(evidence: Gate1Evidence | Gate3Evidence, arm: ArmMetrics) -> dict[str, Draws]:
+    """How far each foundation that should stay put moves, per resample (nats).
+
+    "Not wrong" is exempt: it takes what the target gives up. A foundation that may move along is exempt too, except
+    that it must not fall together with a target that is meant to fall.
+    """
+    sizes = {}
+    for name in FOUNDATIONS:
+        change = arm.draws[f"d_{quantity_name(name)}"]
+        exempt = name in (evidence.target, NOT_WRONG) or (name in evidence.along and evidence.sign > 0)
+        if not exempt and np.isfinite(change[0]):
+            sizes[name] = np.maximum(-change, 0.0) if name in evidence.along else np.abs(change)
+    return sizes
+
+
+def surgical_excess(evidence: Gate1Evidence | Gate3Evidence, arm: ArmMetrics) -> Draws:
+    """The target's movement less the largest movement off target, per resample (nats)."""
+    sizes = list(off_target(evidence, arm).values())
+    moved = np.abs(arm.draws["d_target"])
+    return np.asarray(moved - np.max(sizes, axis=0)) if sizes else moved
+
+
+def text_health(arm: ArmEvidence, base: ArmEvidence) -> TextHealth | None:
+    """The arm's generations beside the base's; None when either has none."""
+    if not arm.texts or not base.texts:
+        return None
+    distinct, perplexity = _medians(arm.texts)
+    base_distinct, base_perplexity = _medians(base.texts)
+    return TextHealth(distinct, base_distinct, perplexity, base_perplexity)
+
+
+def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:
+    distinct = np.median([text.distinct_tail for text in texts])
+    return float(distinct), float(np.median([text.tail_perplexity for text in texts]))

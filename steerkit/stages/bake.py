@@ -1,0 +1,189 @@
+"""Students: a model with all its adapters baked into its weights for a while, or hooked beside them.
+
+Adapters are summed in float32 and rounded once; what was there before is put back to the bit. Nothing is ever merged
+for good: a loop needs its pristine base.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steerkit.errors import RunError, UsageError
+from steerkit.host.load import Host, fingerprint
+from steerkit.stages._adapters import Factors, Layered, Stack, combined, factors, linears, stack
+
+__all__ = [
+    "LIMIT",
+    "Layered",
+    "Stack",
+    "Student",
+    "baked",
+    "check_bake",
+    "combined",
+    "deltas",
+    "divergence",
+    "factors",
+    "hooked",
+    "mean_kl",
+    "stack",
+]
+
+LIMIT = 1e-3
+"""Mean KL(hooked || baked) per token from which on two students are two models (nats)."""
+State = Callable[[], AbstractContextManager[object]]
+"""Puts a model into a state, for as long as the context lasts."""
+
+
+def deltas(stack: Stack, gates: Sequence[float] | None = None) -> dict[str, Float[Tensor, "outputs inputs"]]:
+    """The whole update of each Linear's weight, float32: the sum over adapters of gate * alpha / rank * B A.
+
+    Linears whose every adapter has gate 0 are left out.
+    """
+    return {path: found.up @ found.down for path, found in factors(stack, gates).items()}
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model whose weights hold a stack."""
+
+    stack: Stack
+    gates: tuple[float, ...]
+    _base: tuple[tuple[Tensor, Tensor], ...]
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The base weights for a while, then the student's again, both to the bit and without a copy.
+
+        Weights change places with what autograd saw, not content: a backward pass across this is right.
+        """
+        own = [weight.data for weight, _ in self._base]
+        try:
+            for weight, data in self._base:
+                weight.data = data
+            yield
+        finally:
+            for (weight, _), data in zip(self._base, own, strict=True):
+                weight.data = data
+
+
+@contextmanager
+def baked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Iterator[Student]:
+    """The student in place: W <- round(float32(W) + its update); W is put back to the bit on leaving, also on error.
+
+    With all gates 0 no weight is touched. Raises RunError when the model is not in its base state, or a weight would
+    not be finite; UsageError for another model than the stack's.
+    """
+    base: list[tuple[Tensor, Tensor]] = []
+    _need_base(host, stack)
+    known = linears(host)
+    try:
+        for path, found in factors(stack, gates).items():
+            weight = known[path].weight
+            base.append((weight, weight.data))
+            weight.data = _folded(weight.data, found, path)
+        yield Student(stack, stack.gated(gates), tuple(base))
+    finally:
+        for weight, data in base:
+            weight.data = data
+
+
+@contextmanager
+def hooked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Iterator[None]:
+    """The same student with nothing folded: each Linear's output plus B A x, in float32.
+
+    With all gates 0 the model is its base to the bit. Raises as `baked` does.
+    """
+    _need_base(host, stack)
+    known = linears(host)
+    with ExitStack() as hooks:
+        for path, found in factors(stack, gates).items():
+            hooks.callback(known[path].register_forward_hook(_beside(known[path], found)).remove)
+        yield
+
+
+def divergence(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
+    """Mean over the texts' tokens of KL(hooked || baked): what rounding to the weights' dtype does (nats)."""
+    with baked(host, stack, gates) as student:
+
+        @contextmanager
+        def beside() -> Iterator[None]:
+            with student.off(), hooked(host, stack, gates):
+                yield
+
+        return mean_kl(host, texts, beside, nullcontext)
+
+
+def check_bake(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
+    """The divergence of hooked and baked (nats per token).
+
+    Raises RunError when it is not below `LIMIT`: the student that was trained is then not the one that is measured.
+    """
+    found = divergence(host, stack, texts, gates)
+    if not found < LIMIT:
+        raise RunError(
+            f"a baked student must be the one that was trained, KL(hooked || baked) below {LIMIT:g} nats per token, "
+            f"but it is {found:.2g} in {host.dtype}: rounding the weights changes it; use --dtype float32"
+        )
+    return found
+
+
+def mean_kl(host: Host, texts: Sequence[Sequence[int]], first: State, second: State) -> float:
+    """Mean over the texts' tokens of KL(first || second) of what comes next, in two states of one model (nats).
+
+    Raises UsageError when there is no token to look at.
+    """
+    sums, tokens = 0.0, 0
+    for text in filter(None, texts):
+        with first():
+            one = _logprobs(host, text)
+        with second():
+            other = _logprobs(host, text)
+        sums += float((one.exp() * (one - other)).sum())
+        tokens += len(text)
+    if not tokens:
+        raise UsageError("comparing two states of a model needs texts, but there is no token in any")
+    return sums / tokens
+
+
+def _logprobs(host: Host, text: Sequence[int]) -> Float[Tensor, "token vocab"]:
+    with torch.inference_mode():
+        logits: Tensor = host.model(input_ids=torch.tensor([[*text]], device=host.device), use_cache=False).logits
+    return logits[0].float().log_softmax(-1)
+
+
+def _need_base(host: Host, stack: Stack) -> None:
+    """Baking on top of what is baked already would count adapters twice, and nothing would look wrong."""
+    if stack.fingerprint != host.fingerprint:
+        raise UsageError(
+            f"the stack must be made for this model, {host.fingerprint}, but was made for {stack.fingerprint}; "
+            "make it anew"
+        )
+    if fingerprint(host.model, host.dtype) != host.fingerprint:
+        raise RunError(
+            f"model {host.name!r} must be as it was loaded when adapters go in, but has been changed; leave the "
+            "student that is in force first"
+        )
+
+
+def _folded(weight: Tensor, found: Factors, path: str) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():
+        update = found.up.to(weight.device) @ found.down.to(weight.device)
+        result = update.add_(weight.float()).to(weight.dtype)
+    if not bool(result.isfinite().all()):
+        raise RunError(f"baking must give finite weights, but {path} gets some that are not in {weight.dtype}")
+    return result
+
+
+def _beside(linear: nn.Linear, found: Factors) -> Callable[..., Tensor]:
+    down, up = (factor.to(linear.weight.device) for factor in found)
+
+    def add(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        beside: Tensor = inputs[0].float() @ down.T @ up.T
+        return (output.float() + beside).to(output.dtype)
+
+    return add

@@ -15,6 +15,18 @@ Control = Literal["unsteered", "random", "persona"]
 CONTROLS: tuple[Control, ...] = ("unsteered", "random", "persona")
 
 
+def _above(setting: Setting, low: float, *names: str) -> None:
+    for name in names:
+        if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) > low):
+            raise UsageError(f"heal.{name} must be above {low:g}, but got {getattr(setting, name)}")
+
+
+def _at_least(setting: Setting, low: float, *names: str) -> None:
+    for name in names:
+        if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) >= low):
+            raise UsageError(f"heal.{name} must be at least {low:g}, but got {getattr(setting, name)}")
+
+
 class HealSpec(Setting, frozen=True, kw_only=True):
     """How an adapter is trained: one objective, one constraint, and what keeps weights small.
 
@@ -138,15 +150,3 @@ class Gate3Spec(Setting, frozen=True, kw_only=True):
     gate_config: dict[str, Any] = msgspec.field(default_factory=dict)
     attempt: int = 0
     version: str = ""
-
-
-def _above(setting: HealSpec, low: float, *names: str) -> None:
-    for name in names:
-        if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) > low):
-            raise UsageError(f"heal.{name} must be above {low:g}, but got {getattr(setting, name)}")
-
-
-def _at_least(setting: HealSpec, low: float, *names: str) -> None:
-    for name in names:
-        if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) >= low):
-            raise UsageError(f"heal.{name} must be at least {low:g}, but got {getattr(setting, name)}")

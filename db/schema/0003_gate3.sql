@@ -92,7 +92,7 @@ COMMENT ON COLUMN heal_step.d_p95 IS 'The same, 95th percentile (nats).';
 COMMENT ON COLUMN heal_step.d_max IS 'The same, largest (nats).';
 COMMENT ON COLUMN heal_step.over IS 'Share of the step''s sequences whose divergence exceeds tau (fraction).';
 COMMENT ON COLUMN heal_step.barrier IS 'lambda * relu(D - tau), mean over sequences (nats).';
-COMMENT ON COLUMN heal_step.grad_nll IS 'Norm of the objective''s gradient over the adapter''s parameters, before clipping.';
+COMMENT ON COLUMN heal_step.grad_nll IS 'Norm of the objective''s gradient over the adapter''s parameters, before clipping; NULL where it was taken together with the barrier''s.';
 COMMENT ON COLUMN heal_step.grad_barrier IS 'The same of the barrier; NULL at steps where the two were not taken apart.';
 COMMENT ON COLUMN heal_step.update_norm IS 'Frobenius norm of the whole update after the step.';
 COMMENT ON COLUMN heal_step.learning_rate IS 'Learning rate of the step.';

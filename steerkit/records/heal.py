@@ -74,8 +74,8 @@ class HealStep(Record, frozen=True, kw_only=True):
     """Share of the step's sequences whose divergence exceeds tau (fraction)."""
     barrier: float
     """lambda * relu(D - tau), mean over sequences (nats)."""
-    grad_nll: float
-    """Norm of the objective's gradient over the adapter's parameters, before clipping."""
+    grad_nll: float | None
+    """Norm of the objective's gradient over the adapter's parameters; None where taken with the barrier's."""
     grad_barrier: float | None
     """The same of the barrier; None at steps where the two were not taken apart."""
     update_norm: float
@@ -90,9 +90,9 @@ class HealEpoch(Record, frozen=True, kw_only=True):
     epoch: int
     train_nll: float | None
     """Mean over the epoch's steps; None before training (nats per token)."""
-    validation_nll: float
-    """Mean over held-out sequences (nats per token)."""
-    validation_divergence: float
+    validation_nll: float | None
+    """Mean over held-out sequences; None where none is held out (nats per token)."""
+    validation_divergence: float | None
     """Mean over held-out sequences of the chosen divergence and aggregate (nats)."""
     sigma_max: float
     """Mean over Linears of the update's largest singular value."""

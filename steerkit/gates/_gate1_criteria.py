@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, number, off_target, surgical_excess, text_health
+from steerkit.gates._arms import at_least, healthy_texts, number, off_target, surgical_excess, text_health
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
@@ -154,17 +154,8 @@ def texts_stay_healthy(study: Measured, config: Config) -> Result:
     name, step = "free text stays healthy", "read the texts at this dose; operate at a smaller one"
     arm = judged_arm(study, config)
     health = None if arm is None else text_health(arm.arm, study.evidence.base)
-    if arm is None or health is None:
-        return criterion(name, None, None, None, "no texts at this dose or of the base", "generate at this dose")
-    detail = (
-        f"at dose {arm.arm.dose:g} distinct trigrams {health.distinct:.2f} (base {health.base_distinct:.2f}), "
-        f"tail perplexity {health.perplexity:.1f} (base {health.base_perplexity:.1f})"
-    )
-    if health.babbles(config) and not health.loops(config):
-        limit = config.perplexity_ratio * health.base_perplexity
-        return criterion(name, False, health.perplexity, limit, detail, step)
-    limit = config.distinct_share * health.base_distinct
-    return criterion(name, health.healthy(config), health.distinct, limit, detail, step)
+    where = "the judged dose" if arm is None else f"dose {arm.arm.dose:g}"
+    return healthy_texts(name, health, config, where, step)
 
 
 def measurement_is_sound(study: Measured, config: Config) -> Result:

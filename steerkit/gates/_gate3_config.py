@@ -1,0 +1,86 @@
+"""Gate 3's thresholds: registered before any data of a run exist."""
+
+from steerkit.errors import UsageError
+from steerkit.gates._thresholds import require_in_range
+from steerkit.spec import Setting
+
+FRACTIONS = frozenset(
+    (
+        "coherence",
+        "broken",
+        "slot",
+        "retain",
+        "recover",
+        "control_share",
+        "distinct_share",
+        "text_change",
+        "fired_share",
+        "update_share",
+        "nll_fall",
+        "length_change",
+        "narrated_share",
+        "cosine_teacher",
+    )
+)
+AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1, "gradient_ratio": 1}
+
+
+class Config(Setting, frozen=True, kw_only=True):
+    """Thresholds of gate 3; those marked † are proposals, the others are in use by published runs of the method."""
+
+    separation: float = 0.3
+    """Smallest shift of the target foundation, in the intended direction, that counts as moved (nats)."""
+    noise: float = 0.1
+    """Shifts smaller than this are not told from noise (nats)."""
+    coherence: float = 0.95
+    """Answer mass relative to the base's at and above which a student is coherent (fraction)."""
+    broken: float = 0.85
+    """Relative answer mass below which an arm is broken and no ratio of it is read (fraction)."""
+    slot: float = 0.004
+    """Changes of coherence below this are less than one answer in one order (fraction)."""
+    retain: float = 0.5
+    """† Share of the steering's shift that a healed student must keep (fraction)."""
+    recover: float = 0.5
+    """† Share of the coherence lost by steering that must come back, or the loss was copied (fraction)."""
+    control_share: float = 0.7
+    """† A control adapter with this share of the student's shift makes it non-specific (fraction)."""
+    still_kl: float = 0.01
+    """† Mean KL to the student before, below which the two write alike (nats per token)."""
+    bake_kl: float = 0.001
+    """Largest mean KL between the hooked and the baked student (nats per token)."""
+    distinct_share: float = 0.7
+    """† Median distinct trigrams of the texts over the base's, below which they loop (fraction)."""
+    perplexity_ratio: float = 10.0
+    """† Median tail perplexity of the texts over the base's, above which they babble (ratio)."""
+    text_change: float = 0.2
+    """† Smallest share of a student's trigrams that are not in the base's text of the same prompt (fraction)."""
+    fired_share: float = 0.05
+    """† Share of the trained sequences over tau, up to which the barrier never fires (fraction)."""
+    dilution: float = 20.0
+    """Largest over mean divergence of a step, above which a mean hides its worst tokens (ratio)."""
+    gradient_ratio: float = 2.0
+    """† Norm of the barrier's gradient over the objective's, from which on the barrier dominates (ratio)."""
+    update_share: float = 0.1
+    """† Norm of the update over that of the adapter without a constraint, below which it is tiny (fraction)."""
+    near_base: float = 0.1
+    """† NLL of the texts before training, over unsteered texts', up to which they are base-like (nats per token)."""
+    nll_fall: float = 0.05
+    """† Smallest share of the training NLL that training must take away (fraction)."""
+    validation_rise: float = 0.02
+    """† Rise of the validation NLL from its best epoch to the last that means over-fitting (nats per token)."""
+    gain: float = 0.02
+    """† Gain of the trained texts over base texts from which on they are on trait (nats per token)."""
+    length_change: float = 0.2
+    """Largest relative difference in length between the student's and the base's texts (fraction)."""
+    narrated_share: float = 0.1
+    """† Largest share of the student's texts that may narrate the trait (fraction)."""
+    cosine_teacher: float = 0.2
+    """† Cosine of the student's own shift with the teaching direction, below which it learned another (cosine)."""
+    resamples: int = 2000
+    """Bootstrap resamples of the vignettes (resamples)."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a threshold out of range."""
+        require_in_range(self, FRACTIONS, AT_LEAST)
+        if self.broken > self.coherence:
+            raise UsageError(f"broken must be at most coherence, {self.coherence}, but got broken={self.broken}")

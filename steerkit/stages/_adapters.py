@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steerkit.errors import UsageError
+from steerkit.host.adapter import block_linears
 from steerkit.host.load import Host
 from steerkit.records import Adapter
 
@@ -66,20 +67,7 @@ class Factors(NamedTuple):
 
 def linears(host: Host) -> dict[str, nn.Linear]:
     """The Linears inside the blocks by their name in the model."""
-    return {path: linear for inside in by_block(host) for path, linear in inside.values()}
-
-
-def by_block(host: Host) -> list[dict[str, tuple[str, nn.Linear]]]:
-    """Each block's Linears: name inside the block to (name in the model, Linear)."""
-    names = {id(module): name for name, module in host.model.named_modules()}
-    return [
-        {
-            name: (f"{names[id(block)]}.{name}", module)
-            for name, module in block.named_modules()
-            if isinstance(module, nn.Linear)
-        }
-        for block in host.blocks
-    ]
+    return block_linears(host, range(len(host.blocks)))
 
 
 def stack(host: Host, adapters: Sequence[Layered]) -> Stack:
@@ -164,12 +152,8 @@ def _listed(names: Sequence[str]) -> str:
 def _mismatches(host: Host, layered: Layered) -> list[str]:
     """Everything about the adapter's tensors that does not fit the model, in sentences."""
     known, adapter = linears(host), layered.adapter
-    wanted = {
-        path
-        for inside in by_block(host)[adapter.first_block : adapter.last_block + 1]
-        for name, (path, _) in inside.items()
-        if any(f".{name}".endswith(f".{target}") for target in adapter.targets)
-    }
+    band = block_linears(host, range(adapter.first_block, min(adapter.last_block + 1, len(host.blocks))))
+    wanted = {path for path in band if any(path.endswith(f".{target}") for target in adapter.targets)}
     found = [f"{path} is updated by nothing" for path in sorted(wanted - {*layered.paths})]
     for path in layered.paths:
         if path not in known:

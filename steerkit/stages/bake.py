@@ -5,8 +5,9 @@ for good: a loop needs its pristine base.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -55,20 +56,12 @@ class Student:
     gates: tuple[float, ...]
     _base: tuple[tuple[Tensor, Tensor], ...]
 
-    @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> AbstractContextManager[None]:
         """The base weights for a while, then the student's again, both to the bit and without a copy.
 
         Weights change places with what autograd saw, not content: a backward pass across this is right.
         """
-        own = [weight.data for weight, _ in self._base]
-        try:
-            for weight, data in self._base:
-                weight.data = data
-            yield
-        finally:
-            for (weight, _), data in zip(self._base, own, strict=True):
-                weight.data = data
+        return _swapped(self._base)
 
 
 @contextmanager
@@ -78,18 +71,12 @@ def baked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Ite
     With all gates 0 no weight is touched. Raises RunError when the model is not in its base state, or a weight would
     not be finite; UsageError for another model than the stack's.
     """
-    base: list[tuple[Tensor, Tensor]] = []
     _need_base(host, stack)
     known = linears(host)
-    try:
-        for path, found in factors(stack, gates).items():
-            weight = known[path].weight
-            base.append((weight, weight.data))
-            weight.data = _folded(weight.data, found, path)
-        yield Student(stack, stack.gated(gates), tuple(base))
-    finally:
-        for weight, data in base:
-            weight.data = data
+    weights = {path: (known[path].weight, found) for path, found in factors(stack, gates).items()}
+    base = tuple((weight, weight.data) for weight, _ in weights.values())
+    with _swapped([(weight, _folded(weight, found, path)) for path, (weight, found) in weights.items()]):
+        yield Student(stack, stack.gated(gates), base)
 
 
 @contextmanager
@@ -107,15 +94,15 @@ def hooked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> It
 
 
 def divergence(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
-    """Mean over the texts' tokens of KL(hooked || baked): what rounding to the weights' dtype does (nats)."""
+    """Mean over the texts' tokens of KL(hooked || baked): what rounding to the weights' dtype does (nats).
+
+    Both are run in float32: 16-bit arithmetic alone sets any two ways of computing one model further apart than
+    `LIMIT`, and would hide what rounding the weights does.
+    """
     with baked(host, stack, gates) as student:
-
-        @contextmanager
-        def beside() -> Iterator[None]:
-            with student.off(), hooked(host, stack, gates):
-                yield
-
-        return mean_kl(host, texts, beside, nullcontext)
+        rounded = [(weight, weight.data.float()) for weight, _ in student._base]
+    with _swapped([(tensor, tensor.data.float()) for tensor in _floating(host)]):
+        return mean_kl(host, texts, lambda: hooked(host, stack, gates), lambda: _swapped(rounded))
 
 
 def check_bake(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
@@ -147,7 +134,27 @@ def mean_kl(host: Host, texts: Sequence[Sequence[int]], first: State, second: St
         tokens += len(text)
     if not tokens:
         raise UsageError("comparing two states of a model needs texts, but there is no token in any")
-    return sums / tokens
+    # Rounding can take the KL of two equal states below 0.
+    return max(0.0, sums / tokens)
+
+
+@contextmanager
+def _swapped(weights: Sequence[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Other data in some weights for a while; what they had is kept as it is and put back."""
+    own = [weight.data for weight, _ in weights]
+    try:
+        for weight, data in weights:
+            weight.data = data
+        yield
+    finally:
+        for (weight, _), data in zip(weights, own, strict=True):
+            weight.data = data
+
+
+def _floating(host: Host) -> list[Tensor]:
+    """Parameters and buffers that hold real numbers."""
+    everything = chain(host.model.parameters(), host.model.buffers())
+    return [tensor for tensor in everything if tensor.is_floating_point()]
 
 
 def _logprobs(host: Host, text: Sequence[int]) -> Float[Tensor, "token vocab"]:

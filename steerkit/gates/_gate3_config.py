@@ -17,12 +17,14 @@ FRACTIONS = frozenset(
         "fired_share",
         "update_share",
         "nll_fall",
+        "by_heart",
+        "context_share",
         "length_change",
         "narrated_share",
         "cosine_teacher",
     )
 )
-AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1, "gradient_ratio": 1}
+AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1}
 
 
 class Config(Setting, frozen=True, kw_only=True):
@@ -58,18 +60,22 @@ class Config(Setting, frozen=True, kw_only=True):
     """† Share of the trained sequences over tau, up to which the barrier never fires (fraction)."""
     dilution: float = 20.0
     """Largest over mean divergence of a step, above which a mean hides its worst tokens (ratio)."""
-    gradient_ratio: float = 2.0
-    """† Norm of the barrier's gradient over the objective's, from which on the barrier dominates (ratio)."""
     update_share: float = 0.1
     """† Norm of the update over that of the adapter without a constraint, below which it is tiny (fraction)."""
     near_base: float = 0.1
     """† NLL of the texts before training, over unsteered texts', up to which they are base-like (nats per token)."""
     nll_fall: float = 0.05
     """† Smallest share of the training NLL that training must take away (fraction)."""
+    by_heart: float = 0.5
+    """† Share of the NLL of one batch that may be left when it was learned by heart (fraction)."""
     validation_rise: float = 0.02
     """† Rise of the validation NLL from its best epoch to the last that means over-fitting (nats per token)."""
     gain: float = 0.02
     """† Gain of the trained texts over base texts from which on they are on trait (nats per token)."""
+    context_share: float = 0.5
+    """† Text change in the other context over that in the trained one, below which only one was learned (fraction)."""
+    prefill_rise: float = 0.5
+    """† Rise of the scaffold's NLL that means a broken answer format (nats per token)."""
     length_change: float = 0.2
     """Largest relative difference in length between the student's and the base's texts (fraction)."""
     narrated_share: float = 0.1

@@ -26,16 +26,20 @@ from dataclasses import dataclass
 
 from steerkit.evidence import Gate3Evidence
 from steerkit.gates._gate3_config import Config as Config
+from steerkit.gates._gate3_constraint import CONSTRAINT
 from steerkit.gates._gate3_criteria import CRITERIA
 from steerkit.gates._gate3_label import Label, Labelled, labelled
 from steerkit.gates._gate3_measured import Check, Measured, comparisons, measured, shift, since_previous
+from steerkit.gates._gate3_reading import READING
+from steerkit.gates._gate3_rivals import RIVALS
+from steerkit.gates._gate3_training import TRAINING
 from steerkit.gates._result import EffectValue, Result, finite, next_steps, open_criteria, outcome
 from steerkit.metrics import ArmMetrics
 from steerkit.records import Outcome
 from steerkit.stats import intervals, permutation_p
 
 QUESTION = "Did the student learn the trait without the damage, or only undo it?"
-CHECKS: tuple[Check, ...] = (*CRITERIA,)
+CHECKS: tuple[Check, ...] = (*CRITERIA, *CONSTRAINT, *TRAINING, *READING, *RIVALS)
 ADVICE: dict[Label, str] = {
     "HEALED": "go on to the next round, or keep this adapter",
     "UNDONE": "weaken the constraint; if the plain adapter is undone too, the texts do not carry the trait",

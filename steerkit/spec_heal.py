@@ -15,13 +15,13 @@ Control = Literal["unsteered", "random", "persona"]
 CONTROLS: tuple[Control, ...] = ("unsteered", "random", "persona")
 
 
-def _above(setting: Setting, low: float, *names: str) -> None:
+def _above(setting: Setting, low: int, *names: str) -> None:
     for name in names:
         if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) > low):
             raise UsageError(f"heal.{name} must be above {low:g}, but got {getattr(setting, name)}")
 
 
-def _at_least(setting: Setting, low: float, *names: str) -> None:
+def _at_least(setting: Setting, low: int, *names: str) -> None:
     for name in names:
         if not (math.isfinite(getattr(setting, name)) and getattr(setting, name) >= low):
             raise UsageError(f"heal.{name} must be at least {low:g}, but got {getattr(setting, name)}")

@@ -32,7 +32,7 @@ OTHER = "the clerk may be busy but the date on this form was never yours to fix 
 class Planted:
     """What one arm is: its shift in the intended direction (nats), its coherence, its shift of Fairness, its texts.
 
-    `second`: what it writes in the second context; the same when None.
+    `second`: what it writes in the second context; the same when None. `prefill`: its scaffold NLL; the base's is 1.
     """
 
     shift: float
@@ -41,6 +41,7 @@ class Planted:
     text: str = SAID
     second: str | None = None
     healthy: bool = True
+    prefill: float | None = 1.0
 
 
 @dataclass
@@ -48,12 +49,13 @@ class World:
     """A planted gate-3 run; replace a knob and build.
 
     `raw`: dose to the arm of raw steering; `taught`: the dose of the texts. An arm that is None was not scored.
-    `noise`: spread over vignettes of each arm's answers (nats), `mass_noise` of its coherence. `spec`, `figures`,
-    `train`, `validation` (NLL by epoch), `divergences` (mean, rmse, p95, max), `over`: the training, by role where they
-    differ.
+    `noise`: spread over vignettes of each arm's answers (nats), `mass_noise` of its coherence (fraction). `train`,
+    `validation`: NLL by epoch, by role (nats per token). `divergences`: mean, rmse, p95 and max of every step, tau
+    being 1 nat; `over`: share of sequences beyond it. `gradients`: norms of objective and barrier. `update`: norm of
+    the whole update, by role. `texts`: how many are trained on and held out.
     """
 
-    rows: int = 30
+    rows: int = 20
     sign: int = -1
     noise: float = 0.05
     mass_noise: float = 0.002
@@ -69,7 +71,7 @@ class World:
     taught: float = 1.0
     previous: Planted | None = None
     healed: Planted | None = field(default_factory=lambda: Planted(0.9, 0.99, text=ELSE))
-    plain: Planted | None = field(default_factory=lambda: Planted(1.0, 0.965, text=ELSE))
+    plain: Planted | None = field(default_factory=lambda: Planted(1.0, 0.955, text=ELSE))
     unsteered: Planted | None = field(default_factory=lambda: Planted(0.05, 0.995))
     random: Planted | None = field(default_factory=lambda: Planted(-0.1, 0.99))
     persona: Planted | None = field(default_factory=lambda: Planted(0.6, 0.99))
@@ -115,7 +117,7 @@ class World:
             choice=choice,
             raw_choice=choice,
             mass=0.6 * (planted.coherence + spread) * np.ones(len(rows)),
-            prefill_nll=np.full(len(rows), 1.0),
+            prefill_nll=None if planted.prefill is None else np.full(len(rows), planted.prefill),
             texts=written(planted),
         )
 
@@ -123,6 +125,7 @@ class World:
         return None if planted is None else self.arm(kind, planted)
 
     def build(self) -> Gate3Evidence:
+        base = self.arm("base", Planted(0.0))
         raw = {dose: self.arm("steered", planted, dose) for dose, planted in self.raw.items()}
         controls = {"unsteered": self.unsteered, "random": self.random, "persona": self.persona}
         roles: list[AdapterRole] = ["healed", "plain", "control-unsteered", "control-random", "control-persona"]
@@ -133,7 +136,7 @@ class World:
             along=(),
             labels=self.labels,
             round=0 if self.previous is None else 1,
-            base=self.arm("base", Planted(0.0)),
+            base=base,
             previous=self.student("previous", self.previous),
             raw=tuple(raw.values()),
             steered=raw.get(self.taught),
@@ -241,6 +244,9 @@ def written(planted: Planted) -> tuple[Completion, ...]:
     )
 
 
+SINGLE = ("previous", "steered", "healed", "plain", "prompt", "weights")
+
+
 def mirrored(evidence: Gate3Evidence) -> Gate3Evidence:
     """The same run of the opposite trait: every change of every answer is reversed, and so is the intention."""
     base = evidence.base
@@ -251,6 +257,3 @@ def mirrored(evidence: Gate3Evidence) -> Gate3Evidence:
     single = {name: other(getattr(evidence, name)) for name in SINGLE}
     many = {name: tuple(other(arm) for arm in getattr(evidence, name)) for name in ("raw", "controls")}
     return replace(evidence, sign=-evidence.sign, **single, **many)
-
-
-SINGLE = ("previous", "steered", "healed", "plain", "prompt", "weights")

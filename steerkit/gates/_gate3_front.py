@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from steerkit.metrics import Draws
 
 Points = Float[np.ndarray, "point resample"]
+Steps = Float[np.ndarray, "step resample"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def offered(path: Sequence[tuple[Draws, Draws]], others: Sequence[tuple[Draws, D
     return Offer(np.where(np.isfinite(level) & known.any(axis=0), best, np.nan), beyond)
 
 
-def _crossings(separation: Points, coherence: Points, level: Draws) -> Points:
+def _crossings(separation: Points, coherence: Points, level: Draws) -> Steps:
     """The coherence where each step of the path crosses the level; minus infinity where it does not."""
     low, high = separation[:-1], separation[1:]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -26,7 +26,7 @@ def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> 
         "operating_dose": operating.value if operating else None,
         "p_null": operating.p_null if operating else _best_p(effects.values()),
         "calibration": _calibration(calibration),
-        "arms": [_arm(arm, effects) for arm in in_order(only(Arm, records))],
+        "arms": [arm_row(arm, effects) for arm in in_order(only(Arm, records))],
         "texts": [_text(text) for text in only(Completion, records)],
     }
 
@@ -74,7 +74,7 @@ def _said(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _arm(arm: Arm, effects: Mapping[tuple[str, str], Effect]) -> dict[str, Any]:
+def arm_row(arm: Arm, effects: Mapping[tuple[str, str], Effect]) -> dict[str, Any]:
     """One arm with its headline quantities; an undefined one is null."""
 
     def value(quantity: str, bound: str = "value") -> float | None:

@@ -107,6 +107,11 @@ def drawn(rows: tuple[Context, ...], count: int, seed: int) -> tuple[tuple[Conte
     return tuple(rows[i] for i in order[:count]), tuple(rows[i] for i in order[count:])
 
 
+def drawn_prompts(prompts: tuple[Dilemma, ...], count: int, seed: int) -> tuple[Dilemma, ...]:
+    """`count` prompts, drawn at random; the others stay unseen."""
+    return tuple(random.Random(seed).sample(list(prompts), min(count, len(prompts))))
+
+
 def text_hash(rows: tuple[Any, ...]) -> str:
     """A hash of ids, labels and texts."""
     return digest([msgspec.to_builtins(row) for row in rows])

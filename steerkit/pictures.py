@@ -1,6 +1,6 @@
-"""Draws the Pareto plane: how far the target moved against what it cost in coherence. The only file that draws."""
+"""Draws what the gates show: the Pareto plane, survival by dose, healing. The only file that draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,16 @@ import altair as alt
 
 COLOURS = {"steered": "#0072B2", "opposite": "#56B4E9", "random": "#999999", "shuffled": "#BBBBBB", "prompt": "#D55E00"}
 """Okabe-Ito colours: told apart also by colour-blind readers."""
+STUDENTS = {
+    "healed": ("#009E73", "square"),
+    "plain": ("#CC79A7", "square"),
+    "control-unsteered": ("#E69F00", "triangle-down"),
+    "control-random": ("#8C6D1F", "triangle-down"),
+    "control-persona": ("#D55E00", "triangle-down"),
+    "weights": ("#F0E442", "diamond"),
+    "previous": ("#000000", "circle"),
+}
+"""Colour and shape of what was trained."""
 ORIGIN = {"group": "base", "dose": 0.0, "cost": 0.0, "gain": 0.0}
 """The base: nothing moved, nothing lost."""
 SHAPES = {"steered": "circle", "opposite": "circle", "random": "cross", "shuffled": "triangle-up", "prompt": "diamond"}
@@ -63,6 +73,81 @@ def _survival_title(document: Mapping[str, Any]) -> Any:
     kept = f"{document['kept']} of {document['made']} texts kept; dashed: the dose chosen; figures: texts at a dose"
     named = f"Gate 2: {document['verdict']}   {document['method']}, {document['trait']}, {document['model']}"
     return alt.TitleParams(named, subtitle=kept, anchor="start")
+
+
+def healing(document: Mapping[str, Any], broken: float = 0.85) -> Any:
+    """The Pareto plane with each student as an arrow from the steered point its texts came from, over its training."""
+    sign = -1 if document["sign"] < 0 else 1
+    points = [_point(arm, sign) for arm in document["arms"] if arm["kind"] != "base" and arm["d_target"] is not None]
+    points = [point for point in points if point["cost"] is not None]
+    raw = [point for point in points if point["group"] in COLOURS]
+    made = [point for point in points if point["group"] in STUDENTS]
+    steered = [point for point in raw if point["group"] == "steered"]
+    x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=alt.Scale(zero=False))
+    y = alt.Y("gain:Q", title=f"shift of {document['target']} towards the trait (nats)")
+    reach = max([point["cost"] for point in points] + [1 - broken])
+    layers = [_broken(broken, reach), _axis(), _cloud(raw), _path([*steered, ORIGIN], x, y), _front(front(raw), x, y)]
+    layers += [_arrows(made, next((p for p in steered if p["dose"] == document["dose"]), None), x, y)]
+    layers += [_intervals(points, x), _marks(points, x, y), _labels(steered, x, y)]
+    plane = alt.layer(*[layer for layer in layers if layer is not None])
+    return (
+        alt.vconcat(plane.properties(width=640, height=400), *_training(document))
+        .resolve_scale(color="independent")
+        .properties(title=_healing_title(document))
+        .configure_view(strokeOpacity=0.3)
+        .configure_axis(gridOpacity=0.4)
+    )
+
+
+def _arrows(made: Sequence[Mapping[str, Any]], origin: Mapping[str, Any] | None, x: alt.X, y: alt.Y) -> Any:
+    """A line from the steered point to each student trained on its texts."""
+    taught = [point for point in made if point["group"] in ("healed", "plain")]
+    if origin is None or not taught:
+        return None
+    ends = [{**p, "from_cost": origin["cost"], "from_gain": origin["gain"]} for p in taught]
+    line = alt.Chart(_data(ends)).mark_rule(strokeWidth=1.6, opacity=0.8)
+    return line.encode(
+        x=alt.X("from_cost:Q", title="coherence cost: answer mass lost, relative to base"),
+        y="from_gain:Q",
+        x2="cost:Q",
+        y2="gain:Q",
+        color=_colour(STUDENTS),
+    )
+
+
+def _training(document: Mapping[str, Any]) -> list[Any]:
+    """NLL by step of every adapter, and its divergence with the line where the barrier begins."""
+    curves = [{"adapter": adapter["role"], **step} for adapter in document["adapters"] for step in adapter["curve"]]
+    if not curves:
+        return []
+    data, colour = (
+        _data(curves),
+        alt.Color(
+            "adapter:N",
+            scale=alt.Scale(domain=list(STUDENTS), range=[colour for colour, _ in STUDENTS.values()]),
+            title="adapter",
+        ),
+    )
+    x = alt.X("step:Q", title="optimiser step")
+    nll = alt.Chart(data).mark_line().encode(x=x, y=alt.Y("nll:Q", title="NLL (nats per token)"), color=colour)
+    apart = alt.Chart(data).mark_line().encode(x=x, y=alt.Y("d_rmse:Q", title="divergence, rmse (nats)"), color=colour)
+    taus = [{"tau": a["tau"]} for a in document["adapters"] if a["role"] == "healed" and a["tau"] is not None]
+    line = alt.Chart(_data(taus)).mark_rule(strokeDash=[4, 4]).encode(y="tau:Q")
+    size = {"width": 300, "height": 160}
+    return [alt.hconcat(nll.properties(**size), alt.layer(apart, line).properties(**size))]
+
+
+def _healing_title(document: Mapping[str, Any]) -> alt.TitleParams:
+    named = f"Gate 3: {document['verdict']}, {document['label']}   {document['method']} on {document['model']}"
+    return alt.TitleParams(
+        named,
+        subtitle=[
+            "Up and left is better. Lines lead from the steered model to the adapters that learned its texts.",
+            "Bars: 95% paired-bootstrap intervals. Grey: null directions. Dashed below: where the barrier begins.",
+        ],
+        anchor="start",
+        subtitleColor="#666666",
+    )
 
 
 def save(chart: Any, folder: Path, name: str) -> list[Path]:
@@ -161,7 +246,7 @@ def _front(points: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
 
 
 def _intervals(points: Sequence[Mapping[str, Any]], x: alt.X) -> Any:
-    colour = _colour()
+    colour = _colour({point["group"] for point in points})
     known = [point for point in points if point["gain_low"] is not None and point["cost_low"] is not None]
     chart = alt.Chart(_data(known))
     upright = chart.mark_rule(opacity=0.45).encode(x=x, y="gain_low:Q", y2="gain_high:Q", color=colour)
@@ -170,11 +255,13 @@ def _intervals(points: Sequence[Mapping[str, Any]], x: alt.X) -> Any:
 
 
 def _marks(points: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    shape = alt.Shape("group:N", scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())), title="arm")
+    known = {point["group"] for point in points}
+    shapes = SHAPES | {name: shape for name, (_, shape) in STUDENTS.items() if name in known}
+    shape = alt.Shape("group:N", scale=alt.Scale(domain=list(shapes), range=list(shapes.values())), title="arm")
     return (
         alt.Chart(_data(points))
         .mark_point(filled=True, size=70, opacity=0.9)
-        .encode(x=x, y=y, color=_colour(), shape=shape)
+        .encode(x=x, y=y, color=_colour(known), shape=shape)
     )
 
 
@@ -182,5 +269,7 @@ def _labels(steered: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
     return alt.Chart(_data(steered)).mark_text(dx=10, dy=-8, fontSize=10).encode(x=x, y=y, text="label:N")
 
 
-def _colour() -> alt.Color:
-    return alt.Color("group:N", scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())), title="arm")
+def _colour(known: Collection[str] = ()) -> alt.Color:
+    """Colours of gate 1's arms and of those students that are in the picture."""
+    named = COLOURS | {name: colour for name, (colour, _) in STUDENTS.items() if name in known}
+    return alt.Color("group:N", scale=alt.Scale(domain=list(named), range=list(named.values())), title="arm")

@@ -116,6 +116,10 @@ class Gate1Request:
     dose: DoseSpec
     capture: CaptureSpec
     preset: dict[str, Any]
+    history: tuple[str, ...] = ()
+    """Adapters that are baked in: the question is then about the student they make."""
+    root: str = ""
+    """The run that scored the model those adapters started from."""
 
     @classmethod
     def checked(cls, asked: dict[str, Any]) -> "Gate1Request":
@@ -145,6 +149,10 @@ class Gate1Request:
         )
         drawn(request.contexts, request.capture.contexts, asked["seed"])
         return request
+
+    def model(self) -> tuple[str, str]:
+        """Name and dtype of the model that is asked about."""
+        return self.asked["model"], self.asked["dtype"]
 
     def hash(self) -> str:
         """A hash of the question, the model's files included: an identical one has an identical answer."""
@@ -176,6 +184,8 @@ class Gate1Request:
             dose=self.dose,
             texts=self.preset.get("texts", 2),
             text_tokens=self.preset.get("text_tokens", 64),
+            history=self.history,
+            root_run=self.root,
             attempt=attempt,
             version=__version__,
         )

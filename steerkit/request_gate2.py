@@ -115,6 +115,10 @@ class Gate2Request:
             )
         return found
 
+    def model(self) -> tuple[str, str]:
+        """Name and dtype of the model: gate 2 goes on with exactly the numbers of gate 1."""
+        return self.known().spec.model, self.known().spec.dtype
+
     def known(self) -> Parent:
         """The run of gate 1 that was named."""
         assert self.parent is not None
@@ -139,6 +143,7 @@ class Gate2Request:
             gate_config=as_dict(self.gate_config),
             texts=self.texts,
             control=self.control,
+            history=parent.spec.history,
             attempt=attempt,
             version=__version__,
         )

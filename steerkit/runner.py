@@ -4,7 +4,7 @@ import fcntl
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -13,9 +13,11 @@ from torch import Tensor
 from steerkit import __version__
 from steerkit.errors import SteerkitError, UsageError
 from steerkit.pipeline import Job, Pipeline, Step
-from steerkit.records import TABLES, Record, Run, RunEvent, Unit
+from steerkit.records import TABLES, Adapter, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
 from steerkit.spec import Gate2Spec, RunSpec, canonical, digest, run_id, unit_id
+from steerkit.spec_heal import Gate3Spec
+from steerkit.stages.bake import Layered
 from steerkit.store import Store
 
 Report = Callable[[Step, float], None]
@@ -45,6 +47,21 @@ class StoredMemory:
 def load_records(store: Store, run: str) -> list[Record]:
     """Every record of one run, table by table."""
     return [record for kind in TABLES.values() for record in store.records(kind, run)]
+
+
+def layered(store: Store, adapters: Sequence[str]) -> tuple[Layered, ...]:
+    """Stored adapters with their tensors, in the order asked for, whichever runs trained them.
+
+    Raises UsageError for one that is not in the store.
+    """
+    found = []
+    for name in adapters:
+        runs = store.query("SELECT DISTINCT run_id FROM adapter WHERE adapter_id = $name", {"name": name}).rows()
+        if not runs:
+            raise UsageError(f"adapter {name} must be in the store, but {store.path} does not have it")
+        adapter = next(a for a in store.records(Adapter, str(runs[0][0])) if a.adapter_id == name)
+        found.append(Layered(adapter, store.get_tensors(adapter.artifact)))
+    return tuple(found)
 
 
 def find_run(store: Store, prefix: str) -> str:
@@ -128,7 +145,7 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
         thresholds_hash=digest(thresholds),
         version=__version__,
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        parent_run=spec.parent_run if isinstance(spec, Gate2Spec) else None,
+        parent_run=spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None),
     )
     vignettes = _vignettes(job, spec, unit) if isinstance(spec, RunSpec) else []
     return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]

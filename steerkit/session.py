@@ -1,6 +1,7 @@
 """Answers a request: from the store when it has the answer, else by loading the model and running the pipeline."""
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,21 +9,33 @@ import msgspec
 
 from steerkit.document import document
 from steerkit.document_gate2 import document_gate2
+from steerkit.document_gate3 import document_gate3
 from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
-from steerkit.pictures import pareto, save, survival
-from steerkit.pipeline import Gate1Job, Gate2Job, Step, gate1, gate2
-from steerkit.pipeline.gate2 import drawn_prompts
+from steerkit.inputs import VignetteText, drawn_prompts
+from steerkit.pictures import healing, pareto, save, survival
+from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3
 from steerkit.pipeline.study import restored
-from steerkit.records import Picture, Run
-from steerkit.request import Gate1Request
+from steerkit.plugins import load as plugin
+from steerkit.records import Picture, Prior, Record, Run, Vignette
+from steerkit.request import Gate1Request, configured
 from steerkit.request_gate2 import Gate2Request, Parent
-from steerkit.runner import execute, find_run, load_records
-from steerkit.spec import unit_id
+from steerkit.request_gate3 import Collected, Gate3Request, need_gate2
+from steerkit.runner import execute, find_run, layered, load_records
+from steerkit.spec import Gate2Spec, RunSpec, unit_id
 from steerkit.stages.assemble import only
+from steerkit.stages.bake import stack
+from steerkit.stages.student import Student, student
 from steerkit.store import Store
 
-Request = Gate1Request | Gate2Request
+Request = Gate1Request | Gate2Request | Gate3Request
+Make = Callable[[Sequence[Record], str, Sequence[str]], dict[str, Any]]
+SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any]]] = {
+    "gate1": (document, pareto),
+    "gate2": (document_gate2, survival),
+    "gate3": (document_gate3, healing),
+}
+"""Each gate's document and picture."""
 
 
 @runtime_checkable
@@ -38,8 +51,13 @@ class Narrates(Protocol):
         ...
 
 
-def answer(request: Request, path: Path, *, resume: bool, again: bool, narrator: Narrates) -> dict[str, Any]:
-    """The run's document. An identical finished request is answered without a model unless `again`."""
+def answer(
+    request: Request, path: Path, *, resume: bool, again: bool, narrator: Narrates, loaded: Host | None = None
+) -> dict[str, Any]:
+    """The run's document. An identical finished request is answered without a model unless `again`.
+
+    `loaded`: the model, where it is in memory already.
+    """
     store = opened(path)
     asked = request.hash()
     attempts = _attempts(store, asked)
@@ -47,7 +65,8 @@ def answer(request: Request, path: Path, *, resume: bool, again: bool, narrator:
     if finished and not again:
         narrator.say(f"run {finished[-1]} has answered this before; --again runs it once more")
         return published(store, finished[-1])
-    return published(store, _run(request, store, asked, _attempt(attempts, resume=resume, again=again), narrator))
+    attempt = _attempt(attempts, resume=resume, again=again)
+    return published(store, _run(request, store, asked, attempt, narrator, loaded))
 
 
 def opened(path: Path) -> Store:
@@ -69,15 +88,37 @@ def parent_run(path: Path, prefix: str) -> Parent:
     return Parent.of(load_records(store, find_run(store, prefix)))
 
 
+def gate_of(path: Path, prefix: str) -> str:
+    """Which gate the run whose id begins so serves.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    store = opened(path)
+    return only(Run, store.records(Run, find_run(store, prefix)))[0].gate
+
+
+def collected_run(path: Path, prefix: str) -> Collected:
+    """The finished run of gate 2 whose id begins so, with the runs before it.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    store = opened(path)
+    records = load_records(store, find_run(store, prefix))
+    need_gate2(records)
+    spec = msgspec.json.decode(only(Run, records)[0].spec, type=Gate2Spec)
+    gate1 = load_records(store, spec.parent_run)
+    root = msgspec.json.decode(only(Run, gate1)[0].spec, type=RunSpec).root_run
+    return Collected.of(records, gate1, load_records(store, root) if root else gate1)
+
+
 def published(store: Store, run: str) -> dict[str, Any]:
     """A stored run as a document, its pictures drawn."""
     records = load_records(store, run)
-    gate = only(Run, records)[0].gate
-    draft = document(records, str(store.path), []) if gate == "gate1" else document_gate2(records, str(store.path), [])
+    make, draw = SHOWN[only(Run, records)[0].gate]
+    draft = make(records, str(store.path), [])
     known = [Path(record.path) for record in records if isinstance(record, Picture)]
     if not known or not all(path.is_file() for path in known):
-        chart = pareto(draft) if gate == "gate1" else survival(draft)
-        drawn = save(chart, store.pictures, f"{draft['gate']}-{draft['method']}-{run}")
+        drawn = save(draw(draft), store.pictures, f"{draft['gate']}-{draft['method']}-{run}")
         if [str(path) for path in drawn] != [str(path) for path in known]:
             store.append([_picture(run, path) for path in drawn])
             store.ingest()
@@ -85,19 +126,39 @@ def published(store: Store, run: str) -> dict[str, Any]:
     return {**draft, "pictures": [str(path) for path in known]}
 
 
-def _run(request: Request, store: Store, asked: str, attempt: int, narrator: Narrates) -> str:
-    given = request.asked
-    name = given["model"] if isinstance(request, Gate1Request) else request.known().spec.model
-    # Gate 2 goes on with exactly the numbers of gate 1, so it takes its dtype.
-    dtype = given["dtype"] if isinstance(request, Gate1Request) else request.known().spec.dtype
-    host = load(name, dtype, given["device"], trust_remote_code=given["trust_remote_code"])
-    narrator.say(f"model {name} from {host.source}, {host.dtype} on {host.device}")
+def _run(
+    request: Request, store: Store, asked: str, attempt: int, narrator: Narrates, loaded: Host | None = None
+) -> str:
+    host = loaded or model_of(request, narrator)
     if isinstance(request, Gate1Request):
-        return execute(store, gate1, _gate1_job(request, host, attempt), asked, narrator.step)
-    return execute(store, gate2, _gate2_job(request, host, attempt, store), asked, narrator.step)
+        with as_student(host, store, request.history) as made:
+            return execute(store, gate1, _gate1_job(request, host, attempt, store, made), asked, narrator.step)
+    if isinstance(request, Gate2Request):
+        with as_student(host, store, request.known().spec.history) as made:
+            return execute(store, gate2, _gate2_job(request, host, attempt, store, made), asked, narrator.step)
+    # Gate 3 makes its students itself, one after another.
+    return execute(store, gate3, _gate3_job(request, host, attempt, store), asked, narrator.step)
 
 
-def _gate1_job(request: Gate1Request, host: Host, attempt: int) -> Gate1Job:
+def model_of(request: Request, narrator: Narrates) -> Host:
+    """The model a request is about, loaded."""
+    name, dtype = request.model()
+    host = load(name, dtype, request.asked["device"], trust_remote_code=request.asked["trust_remote_code"])
+    narrator.say(f"model {name} from {host.source}, {host.dtype} on {host.device}")
+    return host
+
+
+@contextmanager
+def as_student(host: Host, store: Store, history: Sequence[str]) -> Iterator[Student | None]:
+    """The model with those adapters baked in; None where there are none."""
+    if not history:
+        yield None
+        return
+    with student(host, stack(host, layered(store, history))) as made:
+        yield made
+
+
+def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate1Job:
     return Gate1Job(
         spec=request.spec(host.fingerprint, host.dtype, attempt),
         host=host,
@@ -108,17 +169,15 @@ def _gate1_job(request: Gate1Request, host: Host, attempt: int) -> Gate1Job:
         method_config=request.method_config,
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
+        prior=tuple(store.records(Prior, request.root)) if student else (),
+        student=student,
     )
 
 
-def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store) -> Gate2Job:
+def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate2Job:
     """Raises UsageError for another model than gate 1's, or a prompt that leaves no room for an answer."""
     parent, spec = request.known(), request.spec(attempt)
-    if host.fingerprint != parent.spec.fingerprint:
-        raise UsageError(
-            f"the model must be the one of run {parent.run.run_id}, but {host.name!r} has changed since: fingerprint "
-            f"{host.fingerprint}, then {parent.spec.fingerprint}; run gate1 again"
-        )
+    _need_same(host, parent.spec.fingerprint, parent.run.run_id)
     _need_room(host, request)
     real, *nulls = restored(host, [parent.direction(), *parent.random_directions()], store.get_tensors)
     return Gate2Job(
@@ -132,7 +191,52 @@ def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store) ->
         unit_strength=parent.strengths.get(real.direction_id, 1.0),
         nulls=tuple((null, parent.strengths[null.direction_id]) for null in nulls),
         gate1_verdict=parent.verdict,
+        student=student,
     )
+
+
+def _gate3_job(request: Gate3Request, host: Host, attempt: int, store: Store) -> Gate3Job:
+    """Raises UsageError for another model than gate 2's."""
+    found, spec = request.known(), request.spec(attempt)
+    parent = found.parent
+    _need_same(host, found.spec.fingerprint, found.run.run_id)
+    real, *nulls = restored(host, [parent.direction(), *parent.random_directions()], store.get_tensors)
+    return Gate3Job(
+        spec=spec,
+        host=host,
+        persona=request.persona(),
+        vignettes=_scored(found.gate1),
+        gate_config=request.gate_config,
+        gate1_spec=parent.spec,
+        gate2_spec=found.spec,
+        root=found.root,
+        gate1=found.gate1,
+        gate2=found.records,
+        instrument_config=configured(
+            plugin("instruments", parent.spec.instrument).Config, parent.spec.instrument_config, "instrument"
+        ),
+        direction=real,
+        unit_strength=parent.strengths.get(real.direction_id, 1.0),
+        nulls=tuple((null, parent.strengths[null.direction_id]) for null in nulls),
+        history=layered(store, spec.history),
+        prompts=request.seen(),
+        held_out=request.unseen(),
+        gate1_verdict=parent.verdict,
+        gate2_verdict=found.verdict,
+    )
+
+
+def _scored(records: Sequence[Record]) -> tuple[VignetteText, ...]:
+    """The vignettes a run scored, as it scored them."""
+    return tuple(VignetteText(id=v.vignette, foundation=v.foundation, text=v.text) for v in only(Vignette, records))
+
+
+def _need_same(host: Host, fingerprint: str, run: str) -> None:
+    if host.fingerprint != fingerprint:
+        raise UsageError(
+            f"the model must be the one of run {run}, but {host.name!r} has changed since: fingerprint "
+            f"{host.fingerprint}, then {fingerprint}; run the gates before this one again"
+        )
 
 
 def _need_room(host: Host, request: Gate2Request) -> None:

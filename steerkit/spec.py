@@ -104,6 +104,10 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     """Fixed dilemmas answered greedily at every dose."""
     text_tokens: int = 64
     """Length of those answers (tokens)."""
+    history: tuple[str, ...] = ()
+    """Adapters that are baked in, in order: the run is about the student they make."""
+    root_run: str = ""
+    """Where something is baked in: the run that scored the model without it, whose label bias holds here too."""
     attempt: int = 0
     """Counts repetitions of one question (`--again`)."""
     version: str = ""
@@ -205,6 +209,8 @@ class Gate2Spec(Setting, frozen=True, kw_only=True):
     gate_config: dict[str, Any] = {}
     texts: TextSpec = TextSpec()
     control: ControlSpec = ControlSpec()
+    history: tuple[str, ...] = ()
+    """Adapters that are baked in, in order: the run is about the student they make."""
     attempt: int = 0
     version: str = ""
 
@@ -219,7 +225,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256("\x1f".join(canonical(part) for part in parts).encode()).hexdigest()[:16]
 
 
-def run_id(spec: RunSpec | Gate2Spec) -> str:
+def run_id(spec: Setting) -> str:
     """The run's name: a hash of everything that decides its numbers."""
     return digest(spec)
 

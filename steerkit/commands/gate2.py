@@ -45,7 +45,7 @@ def command(
 
     with Narrator(store, as_json) as narrator:
         if from_run is None:
-            first = answer(_gate1(asked, method, trait), store, resume=resume, again=False, narrator=narrator)
+            first = answer(gate1_request(asked, method, trait), store, resume=resume, again=False, narrator=narrator)
             from_run = first["run_id"]
             narrator.say(f"gate 1 said {first['verdict']} (run {from_run}); going on with gate 2")
     with Narrator(store, as_json) as narrator:
@@ -55,7 +55,7 @@ def command(
     return EXIT[document["verdict"]]
 
 
-def _gate1(asked: dict[str, Any], method: str, trait: str) -> Any:
+def gate1_request(asked: dict[str, Any], method: str, trait: str) -> Any:
     """Gate 1's question with its defaults; what gate 2 sets does not concern it."""
     from steerkit.request import Gate1Request
 

@@ -2,7 +2,7 @@
 
 from steerkit.host.blocks import Edits, edited
 from steerkit.host.chat import chat_ids, text_ids
-from steerkit.host.generate import Generation, Writing, generate
+from steerkit.host.generate import Generation, Writing, end_token, generate
 from steerkit.host.load import Host, load
 
-__all__ = ["Edits", "Generation", "Host", "Writing", "chat_ids", "edited", "generate", "load", "text_ids"]
+__all__ = ["Edits", "Generation", "Host", "Writing", "chat_ids", "edited", "end_token", "generate", "load", "text_ids"]

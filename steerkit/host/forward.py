@@ -1,8 +1,10 @@
 """Forward passes that need little: many short rows behind one prefix, only the blocks that can differ, few logits."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -167,8 +169,14 @@ def plain_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = Non
     return torch.cat(kept)
 
 
-def block_outputs(host: Host, rows: Rows, blocks: Sequence[int]) -> dict[int, Float[Tensor, "row dim"]]:
-    """The unedited output of each named block at every row's last token, float32, CPU; later blocks do not run."""
+def block_outputs(
+    host: Host, rows: Rows, blocks: Sequence[int], pool: Literal["last", "mean"] = "last"
+) -> dict[int, Float[Tensor, "row dim"]]:
+    """The unedited output of each named block, float32, CPU; later blocks do not run.
+
+    `pool`: at every row's last token, or the mean over all tokens of the row, the prefix not among them.
+    """
+    first = len(rows.prefix)
     rows, prefix = _shared(host, rows)
     if prefix:
         _upto(host, _inputs(host, [rows.prefix], None), max(blocks) + 1, 0, prefix)
@@ -178,7 +186,9 @@ def block_outputs(host: Host, rows: Rows, blocks: Sequence[int]) -> dict[int, Fl
     for chunk in _chunks(rows):
         ids = _inputs(host, [rows.suffixes[i] for i in chunk], None)
         last = torch.tensor([len(rows.suffixes[i]) - 1 for i in chunk])
-        seen = _last_tokens(host, ids, last, blocks, len(rows.prefix), prefix)
+        # Without a shared prefix it stands in front of every row.
+        select = _at_last(last) if pool == "last" else _mean_over(first - len(rows.prefix), last)
+        seen = _selected(host, ids, select, blocks, len(rows.prefix), prefix)
         for block in blocks:
             parts[block].append(seen[block].float().cpu())
         order.extend(chunk)
@@ -186,12 +196,27 @@ def block_outputs(host: Host, rows: Rows, blocks: Sequence[int]) -> dict[int, Fl
     return {block: torch.cat(parts[block])[back] for block in blocks}
 
 
-def _last_tokens(
-    host: Host, ids: Tensor, last: Tensor, blocks: Sequence[int], offset: int, prefix: SharedPrefix | None
-) -> dict[int, Tensor]:
-    def select(hidden: Tensor) -> Tensor:
-        return hidden[torch.arange(len(last)), last]
+def _at_last(last: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden[torch.arange(len(last)), last]
 
+
+def _mean_over(first: int, last: Tensor) -> Callable[[Tensor], Tensor]:
+    def mean(hidden: Tensor) -> Tensor:
+        place = torch.arange(hidden.shape[1])[None]
+        own = ((place >= first) & (place <= last[:, None])).to(hidden.device)[..., None]
+        return (hidden.float() * own).sum(1) / own.sum(1)
+
+    return mean
+
+
+def _selected(
+    host: Host,
+    ids: Tensor,
+    select: Callable[[Tensor], Tensor],
+    blocks: Sequence[int],
+    offset: int,
+    prefix: SharedPrefix | None,
+) -> dict[int, Tensor]:
     everywhere = dict.fromkeys(blocks, select)
     with torch.inference_mode(), only_blocks(host, 0, max(blocks) + 1), recorded(host, everywhere) as seen:
         _run(host, ids, offset, prefix)
@@ -202,6 +227,37 @@ def continuation_nll(
     host: Host, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], edits: Edits
 ) -> list[list[float]]:
     """Negative log-likelihood of each token of each continuation behind its prompt (nats), under one edited state."""
+
+    def nll(inputs: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        return _nll(_at(host, inputs, rows, positions - 1, edits), inputs[rows, positions])
+
+    return _per_token(host, prompts, continuations, nll)
+
+
+def continuation_kl(
+    host: Host,
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    other: Callable[[], AbstractContextManager[object]],
+) -> list[list[float]]:
+    """KL(model as it is || model inside `other()`) where each token of each continuation is foretold (nats)."""
+
+    def kl(inputs: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        now = _at(host, inputs, rows, positions - 1, {}).float().log_softmax(-1)
+        with other():
+            then = _at(host, inputs, rows, positions - 1, {}).float().log_softmax(-1)
+        return (now.exp() * (now - then)).sum(-1).clamp(min=0)
+
+    return _per_token(host, prompts, continuations, kl)
+
+
+Measure = Callable[[Tensor, Tensor, Tensor], Float[Tensor, "place"]]
+"""(token ids `[row token]`, rows and positions of some tokens) to one number per token."""
+
+
+def _per_token(
+    host: Host, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], measure: Measure
+) -> list[list[float]]:
     whole = [[*prompt, *text] for prompt, text in zip(prompts, continuations, strict=True)]
     found: list[list[float]] = [[] for _ in whole]
     for chunk in _chunks(Rows((), tuple(tuple(row) for row in whole))):
@@ -211,8 +267,7 @@ def continuation_nll(
             continue
         inputs = _inputs(host, [whole[i] for i in chunk], None)
         rows, positions = torch.tensor(places, device=host.device).T
-        nll = _nll(_at(host, inputs, rows, positions - 1, edits), inputs[rows, positions])
-        for (row, _), value in zip(places, nll.tolist(), strict=True):
+        for (row, _), value in zip(places, measure(inputs, rows, positions).tolist(), strict=True):
             found[chunk[row]].append(value)
     return found
 

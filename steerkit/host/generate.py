@@ -305,3 +305,15 @@ def end_tokens(host: Host) -> set[int]:
     configured = host.model.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return {int(end) for end in [*ends, host.tokenizer.eos_token_id] if end is not None}
+
+
+def end_token(host: Host) -> int:
+    """The token that ends a turn where one has to be chosen: the tokenizer's own, else the lowest.
+
+    Raises UsageError for a model that has none.
+    """
+    ends = end_tokens(host)
+    if not ends:
+        raise UsageError(f"model {host.name!r} must have an end token, but neither it nor its tokenizer names one")
+    own = host.tokenizer.eos_token_id
+    return int(own) if own in ends else min(ends)

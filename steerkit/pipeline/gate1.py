@@ -5,19 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
-from torch import Tensor
+from msgspec.structs import replace
 
 from steerkit.errors import RunError
 from steerkit.evidence import Extraction
 from steerkit.gates import gate1_steer
 from steerkit.gates._gate1_measured import judged_arm, measured
-from steerkit.host import Edits, Writing, chat_ids, text_ids
+from steerkit.host import Writing, chat_ids
 from steerkit.inputs import Context, Dilemma, drawn
+from steerkit.pipeline.scorer import Scorer
 from steerkit.pipeline.study import Job, Memory, Step, Study, Work, own_columns, restored
-from steerkit.plugins import load
 from steerkit.records import (
-    FOUNDATIONS,
     Answer,
     Arm,
     ArmKind,
@@ -29,13 +27,13 @@ from steerkit.records import (
     Record,
     Verdict,
 )
-from steerkit.spec import RunSpec, canonical, digest
+from steerkit.spec import RunSpec, canonical
 from steerkit.stages.assemble import gate1_evidence, only
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.dose import calibrate, ladder, widened
 from steerkit.stages.fit import fit, layers, mean_norm, nulls, tensors
-from steerkit.stages.score import answers, choice, mass, set_mean_prior
-from steerkit.stages.steer import Fitted, uniform
+from steerkit.stages.score import level, set_mean_prior
+from steerkit.stages.steer import Fitted
 from steerkit.stages.write import ordered, write
 
 WIDENINGS = 3
@@ -44,7 +42,7 @@ NULL_RUNGS = (0.8, 1.3, 2.0, 3.2)
 """First rungs of a null direction, relative to the real direction's calibrated residual norm."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate1Job(Job):
     """A spec of gate 1 with everything it names, loaded."""
 
@@ -53,6 +51,8 @@ class Gate1Job(Job):
     dilemmas: tuple[Dilemma, ...]
     method_config: Any
     instrument_config: Any
+    prior: tuple[Prior, ...] = ()
+    """Where the run starts from a student: the label bias of the model that student was made from."""
 
 
 @dataclass
@@ -62,35 +62,21 @@ class _Gate1(Study):
     job: Gate1Job
     captured: Captured | None = None
     directions: list[Fitted] = field(default_factory=list)
-    prepared: Any = None
+    reads: Scorer | None = None
 
     def headline(self, records: list[Record]) -> str:
         """The target's level on the base, or its shift in a steered arm; what a waiting user wants to know first."""
         arms = [arm for arm in only(Arm, records) if arm.kind in ("base", "steered", "prompt")]
         if not arms:
             return ""
-        base_id = self._base_id()
-        now, base = only(Answer, records), [a for a in only(Answer, self.records) if a.arm_id == base_id]
-        level, level_of_mass = self._target_nats(now), self._mass(now)
+        target, prior = self.job.persona.target, only(Prior, self.records)
+        nats, mass = level(only(Answer, records), prior, target)
         if arms[0].kind == "base":
-            return f"{self.job.persona.target} {level:+.2f} nats, answer mass {level_of_mass:.2f}"
-        shift, kept = level - self._target_nats(base), level_of_mass / self._mass(base)
-        return f"d{self.job.persona.target} {shift:+.2f} nats, coherence {kept:.2f}"
-
-    def _base_id(self) -> str:
-        return next(arm.arm_id for arm in only(Arm, self.records) if arm.kind == "base")
-
-    def _target_nats(self, read: Sequence[Answer]) -> float:
-        """Mean log p[target] over the target's vignettes (nats)."""
-        column = FOUNDATIONS.index(self.job.persona.target)
-        labels = [answer.foundation for answer in read if answer.ordering == 0]
-        table = choice(read, only(Prior, self.records))[:, column]
-        return float(
-            np.mean([value for value, label in zip(table, labels, strict=True) if label == self.job.persona.target])
-        )
-
-    def _mass(self, read: Sequence[Answer]) -> float:
-        return float(mass(read).mean())
+            return f"{target} {nats:+.2f} nats, answer mass {mass:.2f}"
+        base_id = next(arm.arm_id for arm in only(Arm, self.records) if arm.kind == "base")
+        base = [answer for answer in only(Answer, self.records) if answer.arm_id == base_id]
+        base_nats, base_mass = level(base, prior, target)
+        return f"d{target} {nats - base_nats:+.2f} nats, coherence {mass / base_mass:.2f}"
 
     def total(self) -> int:
         """How many units the run has."""
@@ -102,56 +88,17 @@ class _Gate1(Study):
         """The steered blocks."""
         return band(self.job.host, self.job.spec.capture.band)
 
+    def scorer(self) -> Scorer:
+        """What every arm is read with."""
+        if self.reads is None:
+            job = self.job
+            self.reads = Scorer(job.host, job.spec, job.vignettes, job.instrument_config, self.run, self.blocks()[0])
+        return self.reads
+
     def score(self, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float) -> Work:
         """The work of scoring one arm."""
         system = self.job.persona.system_prompt("positive") if kind == "prompt" else None
-
-        def work(unit: str) -> list[Record]:
-            arm = self._arm(unit, kind, fitted, strength, dose, system)
-            edits = uniform(fitted, strength) if fitted else {}
-            return [arm, *answers(arm, self.job.vignettes, self._reading(edits, system))]
-
-        return work
-
-    def _reading(self, edits: Edits, system: str | None) -> Tensor:
-        instrument = load("instruments", self.job.spec.instrument)
-        if system is None and self.prepared is not None:
-            return _tensor(instrument.read(self.job.host, self.prepared, edits))
-        texts = [vignette.text for vignette in self.job.vignettes]
-        first = self.blocks()[0]
-        prepared = instrument.prepare(
-            self.job.host, texts, self.job.instrument_config, system=system, first_block=first
-        )
-        if system is None:
-            self.prepared = prepared
-        return _tensor(instrument.read(self.job.host, prepared, edits))
-
-    def _arm(
-        self, unit: str, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float, system: str | None
-    ) -> Arm:
-        return Arm(
-            run_id=self.run,
-            unit_id=unit,
-            arm_id=digest(self.run, kind, fitted and fitted.direction_id, dose),
-            kind=kind,
-            method=fitted.method if fitted else "none",
-            direction_id=fitted.direction_id if fitted else None,
-            strength=strength,
-            dose=dose,
-            eval_hash=self.eval_hash(),
-            instrument=self.job.spec.instrument,
-            system_prompt=system,
-        )
-
-    def eval_hash(self) -> str:
-        """Deltas exist only between arms that share it."""
-        spec = self.job.spec
-        instrument = (spec.instrument, spec.instrument_text, spec.instrument_config)
-        return digest(spec.vignettes_hash, spec.vignettes, *instrument, spec.fingerprint, self.tokenizer())
-
-    def tokenizer(self) -> str:
-        """A hash of what the tokenizer makes of every vignette."""
-        return digest([text_ids(self.job.host, vignette.text) for vignette in self.job.vignettes])
+        return lambda unit: self.scorer().score(unit, kind, fitted, strength, dose, system=system)
 
     def base(self, unit: str) -> list[Record]:
         """The base arm with the label-bias prior, which only the base may define."""
@@ -159,6 +106,8 @@ class _Gate1(Study):
         base = only(Answer, scored)
         if any(answer.outside_mass != answer.outside_mass for answer in base):
             raise RunError("the base's answers must be finite, but the model gave NaN; try --dtype float32")
+        if self.job.spec.history:
+            return [*scored, *(replace(prior, run_id=self.run, unit_id=unit) for prior in self.job.prior)]
         prior = set_mean_prior(only(Arm, scored)[0], base)
         return [*scored, *(prior if self.job.instrument_config.prior == "set-mean" else [])]
 
@@ -305,8 +254,3 @@ def gate1(job: Gate1Job, memory: Memory) -> Iterator[Step]:
                 work = study.score(null.kind, null, multiple * reached[null.direction_id], multiple)  # type: ignore[arg-type]
                 yield study.step("score", f"{null.kind} {number} {multiple:+g}", work)
     yield study.step("judge", "gate1", study.judge)
-
-
-def _tensor(value: Any) -> Tensor:
-    tensor: Tensor = value
-    return tensor

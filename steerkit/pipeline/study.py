@@ -13,8 +13,10 @@ from steerkit.personas import Persona
 from steerkit.plugins import load_method
 from steerkit.records import Direction, Record
 from steerkit.spec import Gate2Spec, RunSpec, run_id, unit_id
+from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.fit import states
 from steerkit.stages.steer import Fitted
+from steerkit.stages.student import Student
 
 
 @runtime_checkable
@@ -34,15 +36,19 @@ class Memory(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A spec with what every pipeline needs of it, loaded."""
+    """A spec with what every pipeline needs of it, loaded.
 
-    spec: RunSpec | Gate2Spec
+    `student`: where adapters are baked into the host, the way to take them out for a while.
+    """
+
+    spec: RunSpec | Gate2Spec | Gate3Spec
     host: Host
     persona: Persona
     vignettes: tuple[VignetteText, ...]
     gate_config: Any
+    student: Student | None = None
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ class Verdict(Record, frozen=True, kw_only=True):
 
     gate: str
     name: str
-    kind: Literal["criterion", "hypothesis", "gate"]
+    kind: Literal["criterion", "hypothesis", "label", "gate"]
     status: str
-    """A criterion: 'met', 'not met' or 'not measured'; a hypothesis: a Status; a gate: an Outcome."""
+    """A criterion: 'met', 'not met' or 'not measured'; a hypothesis: a Status; a gate: an Outcome; a label: itself."""
     value: float | None
     threshold: float | None
     detail: str

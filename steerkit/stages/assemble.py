@@ -1,11 +1,21 @@
 """Put a run's records together into the evidence that a gate's checks look at; needs no model."""
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from steerkit.evidence import ArmEvidence, Extraction, Gate1Evidence, Gate2Evidence, TextEvidence
+from steerkit.evidence import (
+    ArmEvidence,
+    Extraction,
+    Gate1Evidence,
+    Gate2Evidence,
+    Gate3Evidence,
+    HealEvidence,
+    TextEvidence,
+)
 from steerkit.personas import Persona, lint
 from steerkit.records import (
+    Adapter,
+    AdapterFigure,
     Answer,
     Arm,
     Calibration,
@@ -16,12 +26,15 @@ from steerkit.records import (
     Dose,
     FilterDecision,
     FilterSet,
+    HealEpoch,
+    HealStep,
     Label,
     Prior,
     Record,
     TextGain,
 )
 from steerkit.spec import Gate2Spec
+from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.score import choice, mass, prefill_nll
 
 R = TypeVar("R", bound=Record)
@@ -51,27 +64,37 @@ def arm_evidence(
     )
 
 
-def gate1_evidence(
-    records: Sequence[Record], persona: Persona, extraction: Extraction | None, seed: int
-) -> Gate1Evidence:
-    """Everything gate 1 measured so far, paired by vignette; what is missing stays None or empty."""
+def arms_evidence(records: Sequence[Record]) -> list[ArmEvidence]:
+    """Every arm of a run with its answers and texts."""
     answers: dict[str, list[Answer]] = {}
     for answer in only(Answer, records):
         answers.setdefault(answer.arm_id, []).append(answer)
     prior, texts = only(Prior, records), only(Completion, records)
-    arms = [
+    return [
         arm_evidence(arm, answers[arm.arm_id], prior, [t for t in texts if t.arm_id == arm.arm_id])
         for arm in only(Arm, records)
     ]
+
+
+def labels_of(base: ArmEvidence, records: Sequence[Record]) -> tuple[str, ...]:
+    """The foundation of each vignette, in the order of the arm's rows."""
+    own = (answer for answer in only(Answer, records) if answer.arm_id == base.arm_id)
+    return tuple(answer.foundation for answer in own if answer.ordering == 0)
+
+
+def gate1_evidence(
+    records: Sequence[Record], persona: Persona, extraction: Extraction | None, seed: int
+) -> Gate1Evidence:
+    """Everything gate 1 measured so far, paired by vignette; what is missing stays None or empty."""
+    arms = arms_evidence(records)
     base = next(arm for arm in arms if arm.kind == "base")
     real = {d.direction_id for d in only(Direction, records) if d.kind == "real"}
-    base_answers = [a for a in answers[base.arm_id] if a.ordering == 0]
     return Gate1Evidence(
         trait=persona.name,
         target=persona.target,
         sign=persona.sign,
         along=tuple(persona.along),
-        labels=tuple(answer.foundation for answer in base_answers),
+        labels=labels_of(base, records),
         base=base,
         steered=tuple(arm for arm in arms if arm.kind == "steered"),
         nulls=tuple(arm for arm in arms if arm.kind in ("random", "shuffled")),
@@ -128,3 +151,64 @@ def gate2_evidence(records: Sequence[Record], spec: Gate2Spec, gate1_verdict: st
         gate1_verdict=gate1_verdict,
         seed=spec.seed,
     )
+
+
+def gate3_evidence(
+    records: Sequence[Record],
+    spec: Gate3Spec,
+    persona: Persona,
+    dose: float,
+    texts: Mapping[str, Sequence[Completion]],
+    gate1_verdict: str,
+    gate2_verdict: str,
+) -> Gate3Evidence:
+    """Everything gate 3 measured so far; `dose`: where the kept texts come from, `texts`: trained on, by role."""
+    arms = arms_evidence(records)
+    base = next(arm for arm in arms if arm.kind == "base")
+    raw = sorted((arm for arm in arms if arm.kind == "steered" and arm.dose > 0), key=lambda arm: arm.dose)
+    weights = [arm for arm in arms if arm.kind == "weights"]
+
+    def first(kind: str) -> ArmEvidence | None:
+        return next((arm for arm in arms if arm.kind == kind), None)
+
+    return Gate3Evidence(
+        trait=spec.trait,
+        target=spec.target,
+        sign=spec.sign,
+        along=tuple(persona.along),
+        labels=labels_of(base, records),
+        round=spec.round,
+        base=base,
+        previous=first("previous"),
+        raw=tuple(raw),
+        steered=next((arm for arm in raw if arm.dose == dose), None),
+        healed=first("healed"),
+        plain=first("plain"),
+        controls=tuple(arm for arm in arms if arm.kind.startswith("control-")),
+        prompt=first("prompt"),
+        weights=weights[-1] if weights else None,
+        heals=heals_evidence(records),
+        texts={role: tuple(given) for role, given in texts.items()},
+        fewest_texts=spec.heal.fewest_texts,
+        gate1_verdict=gate1_verdict,
+        gate2_verdict=gate2_verdict,
+        seed=spec.seed,
+    )
+
+
+def heals_evidence(records: Sequence[Record]) -> dict[str, HealEvidence]:
+    """Each adapter's training by its role."""
+    steps, epochs, figures = only(HealStep, records), only(HealEpoch, records), only(AdapterFigure, records)
+
+    def own(kept: Sequence[Any], adapter: Adapter) -> Any:
+        return [each for each in kept if each.adapter_id == adapter.adapter_id]
+
+    return {
+        adapter.role: HealEvidence(
+            adapter,
+            tuple(own(steps, adapter)),
+            tuple(own(epochs, adapter)),
+            {figure.quantity: figure.value for figure in own(figures, adapter)},
+        )
+        for adapter in only(Adapter, records)
+    }

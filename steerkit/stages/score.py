@@ -81,6 +81,14 @@ def prefill_nll(answers: Sequence[Answer]) -> Float[np.ndarray, "vignette"] | No
     return _by_vignette(answers, [[a.prefill_nll] for a in answers])[:, 0]
 
 
+def level(answers: Sequence[Answer], prior: Sequence[Prior], target: str) -> tuple[float, float]:
+    """Mean log p[target] over the target's own vignettes (nats), and the mean mass on the answers (fraction)."""
+    labels = [answer.foundation for answer in answers if answer.ordering == 0]
+    column = choice(answers, prior)[:, FOUNDATIONS.index(target)]
+    own = [value for value, label in zip(column, labels, strict=True) if label == target]
+    return float(np.mean(own)), float(mass(answers).mean())
+
+
 def _by_vignette(
     answers: Sequence[Answer], values: Sequence[Sequence[float | None]]
 ) -> Float[np.ndarray, "vignette n"]:

@@ -25,6 +25,7 @@ class Order:
     dose: float = 0.0
     seed: int | None = None
     arm_id: str | None = None
+    system: str | None = None
 
 
 def ordered(fitted: Fitted, arms: Sequence[Arm], prompts: Sequence[Dilemma]) -> list[Order]:
@@ -43,7 +44,7 @@ def write(host: Host, orders: Sequence[Order], length: int, writing: Writing, ru
     """
     fitted = {order.fitted.direction_id: order.fitted for order in orders if order.fitted}
     plan = [(each, torch.tensor([_strength(order, name) for order in orders])) for name, each in fitted.items()]
-    prompts = [chat_ids(host, order.prompt.text) for order in orders]
+    prompts = [chat_ids(host, order.prompt.text, order.system) for order in orders]
     written = generate(host, prompts, edits(plan), length, writing)
     pairs = [_records(host, order, text, writing, run, unit) for order, text in zip(orders, written, strict=True)]
     return [record for records in pairs for record in records]
@@ -55,7 +56,8 @@ def _strength(order: Order, direction_id: str) -> float:
 
 def _records(host: Host, order: Order, written: Generation, writing: Writing, run: str, unit: str) -> list[Record]:
     direction = order.fitted.direction_id if order.fitted else None
-    name = digest(run, order.role, order.arm_id, direction, order.dose, order.prompt.id, order.seed)
+    system = [] if order.system is None else [order.system]
+    name = digest(run, order.role, order.arm_id, direction, order.dose, order.prompt.id, order.seed, *system)
     text = host.tokenizer.decode(written.tokens, skip_special_tokens=True)
     completion = Completion(
         run_id=run,
@@ -81,6 +83,7 @@ def _records(host: Host, order: Order, written: Generation, writing: Writing, ru
         pieces=pieces(host, written.tokens),
         token_ids=written.tokens,
         token_nll=written.base_nll,
+        system_prompt=order.system,
     )
     return [completion, *_backtracks(completion, written)]
 

@@ -1,0 +1,51 @@
+"""A student for a while: its adapters folded into float32 weights, or beside weights too coarse to hold them.
+
+Rounding a student's weights to bfloat16 moves it by about as much as an adapter's last epoch does, so a student that is
+scored, written from or trained on top of is only folded where folding is exact.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
+
+from steerkit.host import Host
+from steerkit.stages.bake import Stack, baked, hooked
+
+
+class Student(Protocol):
+    """A model that is a student now."""
+
+    def off(self) -> AbstractContextManager[None]:
+        """The base for a while, then the student again, both to the bit."""
+        ...
+
+
+@contextmanager
+def student(host: Host, stack: Stack) -> Iterator[Student]:
+    """The student that a stack makes, until the context ends; an empty stack is the base.
+
+    Raises as `baked` does.
+    """
+    if host.dtype == "float32":
+        with baked(host, stack) as folded:
+            yield folded
+        return
+    with ExitStack() as leaving:
+        yield _Beside(host, stack, leaving)
+
+
+class _Beside:
+    """Low-rank updates beside the weights; `leaving` takes them out at the end."""
+
+    def __init__(self, host: Host, stack: Stack, leaving: ExitStack) -> None:
+        self._host, self._stack = host, stack
+        self._hooks = leaving.enter_context(ExitStack())
+        self._hooks.enter_context(hooked(host, stack))
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        self._hooks.close()
+        try:
+            yield
+        finally:
+            self._hooks.enter_context(hooked(self._host, self._stack))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import assert_whole, named, status
 from planted_gate1 import World, texts, unreadable
 from scipy.optimize import brentq
 
@@ -54,14 +55,6 @@ class TestGate1(GateContract):
     name = "gate1_steer"
 
 
-def status(judgement: Judgement, name: str) -> str:
-    return next(result.status for result in judgement.verdicts if result.name == name)
-
-
-def named(judgement: Judgement, kind: str, wanted: str) -> set[str]:
-    return {result.name for result in judgement.verdicts if result.kind == kind and result.status == wanted}
-
-
 def observed(evidence: Gate1Evidence) -> set[str]:
     return named(judge(evidence, QUICK), "hypothesis", "observed")
 
@@ -86,16 +79,8 @@ def test_a_planted_effect_passes_with_nothing_to_complain_of(good: Judgement) ->
     assert good.p_null == pytest.approx(1 / 6)
 
 
-def test_every_criterion_and_hypothesis_is_there_once_and_the_gate_comes_last(good: Judgement) -> None:
-    names = [(result.kind, result.name) for result in good.verdicts]
-    assert names[-1] == ("gate", "gate 1") and good.verdicts[-1].status == "PASS"
-    assert len(names) - 1 == len(CHECKS) == len(set(names[:-1]))
-    assert {name for kind, name in names if kind == "criterion"} == CRITERIA
-    assert {name for kind, name in names if kind == "hypothesis"} == HYPOTHESES
-
-
-def test_every_verdict_says_why_and_what_to_do(good: Judgement) -> None:
-    assert all(result.detail and result.next_step for result in good.verdicts)
+def test_every_criterion_and_hypothesis_is_there_once_and_in_words_and_the_gate_comes_last(good: Judgement) -> None:
+    assert_whole(good, "gate 1", len(CHECKS), CRITERIA, HYPOTHESES)
 
 
 def test_effects_cover_every_arm_with_an_interval_around_the_value(good: Judgement) -> None:
@@ -545,12 +530,3 @@ def test_every_foundation_can_be_a_target_either_way(foundation: str, sign: int)
 def test_thresholds_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Config(**wrong)
-
-
-def test_every_threshold_is_documented_with_a_unit() -> None:
-    import inspect
-
-    source = inspect.getsource(Config)
-    for name in Config.__struct_fields__:
-        line = source.split(f"    {name}: ")[1].split('"""')[1]
-        assert line.rstrip(".").endswith(")") or "1/6" in line

@@ -1,4 +1,3 @@
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import assert_whole, named, status
 from planted_gate2 import (
     THRESHOLDS,
     Planted,
@@ -66,14 +66,6 @@ class TestGate2(GateContract):
     name = "gate2_filter"
 
 
-def status(judgement: Judgement, name: str) -> str:
-    return next(result.status for result in judgement.verdicts if result.name == name)
-
-
-def named(judgement: Judgement, kind: str, wanted: str) -> set[str]:
-    return {result.name for result in judgement.verdicts if result.kind == kind and result.status == wanted}
-
-
 def observed(evidence: Gate2Evidence) -> set[str]:
     return named(judge(evidence, QUICK), "hypothesis", "observed")
 
@@ -97,16 +89,8 @@ def test_a_planted_filter_passes_with_nothing_to_complain_of(good: Judgement) ->
     assert named(good, "hypothesis", "not measured") == {"base drift penalty"}
 
 
-def test_every_criterion_and_hypothesis_is_there_once_and_the_gate_comes_last(good: Judgement) -> None:
-    names = [(result.kind, result.name) for result in good.verdicts]
-    assert names[-1] == ("gate", "gate 2") and good.verdicts[-1].status == "PASS"
-    assert len(names) - 1 == len(CHECKS) == len(set(names[:-1]))
-    assert {name for kind, name in names if kind == "criterion"} == CRITERIA
-    assert {name for kind, name in names if kind == "hypothesis"} == HYPOTHESES
-
-
-def test_every_verdict_says_why_and_what_to_do(good: Judgement) -> None:
-    assert all(result.detail and result.next_step for result in good.verdicts)
+def test_every_criterion_and_hypothesis_is_there_once_and_in_words_and_the_gate_comes_last(good: Judgement) -> None:
+    assert_whole(good, "gate 2", len(CHECKS), CRITERIA, HYPOTHESES)
 
 
 def test_effects_recover_the_planted_gain_of_each_group(good: Judgement) -> None:
@@ -595,9 +579,3 @@ def test_the_order_of_texts_changes_nothing(random: object) -> None:
 def test_thresholds_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Config(**wrong)  # type: ignore[arg-type]
-
-
-def test_every_threshold_is_documented_with_a_unit() -> None:
-    source = inspect.getsource(Config)
-    for name in Config.__struct_fields__:
-        assert source.split(f"    {name}: ")[1].split('"""')[1].rstrip(".").endswith(")")

@@ -36,7 +36,7 @@ class Config(Setting, frozen=True, kw_only=True):
     null_margin: float = 0.0
     """† The separation must exceed the largest null's by more than this at its interval's lower end (nats)."""
     p_null: float = 0.2
-    """† Largest permutation p against null directions; just above 1/6, the finest that five nulls can give."""
+    """† Largest permutation p against null directions; just above the 1/6 of five nulls (probability)."""
     null_ceiling: float = 0.5
     """† No null direction may reach this share of the separation (fraction)."""
     null_share: float = 0.7

@@ -95,7 +95,8 @@ def copies_incoherence(study: Measured, config: Config) -> Result:
         detail = "neither the steered arm nor texts of a student were there to compare"
         return hypothesis(name, None, value, config.coherence, detail, "score the steered model; let the student write")
     lost_more = None if steered is None else interval(not_recovered(healed, steered, config))
-    kept = steered is not None and moved_by(study, healed) >= config.retain * moved_by(study, steered)
+    taught = moved_by(study, steered)
+    kept = taught >= config.separation and moved_by(study, healed) >= config.retain * taught
     copied = kept and lost_more is not None and lost_more.low > 0
     detail = f"{fine('the loss beyond what may stay of the steering', lost_more)}; texts {read}; {_kept_texts(study)}"
     return hypothesis(name, bool(copied or sick), value, config.coherence, detail, step)

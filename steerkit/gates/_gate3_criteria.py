@@ -38,7 +38,12 @@ def separates(study: Measured, config: Config) -> Result:
 def retains(study: Measured, config: Config) -> Result:
     """The student surely keeps half of the shift of the steering that wrote its texts."""
     step = "weaken the constraint; if the plain adapter keeps no more, change the texts"
-    return _decided("shift is retained", study, config, lambda found: found.retained, 0.0, step)
+    return _decided("shift is retained", study, config, _retained, 0.0, step)
+
+
+def _retained(found: Conditions) -> Condition:
+    """Kept, of a shift that is surely there: of nothing, nothing is kept."""
+    return found.retained if found.steered_moved.truth is True else found.steered_moved
 
 
 def stays_coherent(study: Measured, config: Config) -> Result:

@@ -1,7 +1,5 @@
 """What would do as well as the student: any fine-tuning, a prompt, weight steering; and an empty lesson."""
 
-import numpy as np
-
 from steerkit.gates._arms import at_least, number
 from steerkit.gates._gate3_config import Config
 from steerkit.gates._gate3_measured import PERSONA, Measured, coherence_of, largest_control, moved_by
@@ -40,17 +38,16 @@ def non_specific_drift(study: Measured, config: Config) -> Result:
     return hypothesis(name, share >= config.control_share, share, config.control_share, detail, step)
 
 
-def _as_good(arms: list[ArmMetrics], study: Measured, config: Config) -> tuple[bool, float, str]:
+def _as_good(arms: list[ArmMetrics], own: float, config: Config) -> tuple[bool, float, str]:
     """Whether one of the arms is coherent and separates at least as much as the student, the best's lead, and words."""
-    own = number(study.healed, "separation") if study.healed is not None else float("nan")
-    leads = {arm.arm.kind: number(arm, "separation") - own for arm in arms}
+    lead = max(number(arm, "separation") for arm in arms) - own
     whole = [arm for arm in arms if at_least(arm, config.coherence)]
     seen = any(number(arm, "separation") >= max(own, config.noise) for arm in whole)
     said = ", ".join(
         f"{arm.arm.kind} separates {number(arm, 'separation'):+.2f} nats at coherence {coherence_of(arm):.3f}"
         for arm in arms
     )
-    return seen, float(np.nanmax(list(leads.values()))), f"{said}; the student {own:+.2f}"
+    return seen, lead, f"{said}; the student {own:+.2f}"
 
 
 def prompting_as_good(study: Measured, config: Config) -> Result:
@@ -58,10 +55,11 @@ def prompting_as_good(study: Measured, config: Config) -> Result:
     name, step = "prompting as good", "claim only persistence without the prompt; beat the adapter on persona texts"
     persona = [arm for arm in study.controls if arm.arm.kind == PERSONA]
     arms = [arm for arm in (study.prompt, *persona) if arm is not None and arm.value("separation") is not None]
-    if study.healed is None or not arms:
+    own = None if study.healed is None else study.healed.value("separation")
+    if own is None or not arms:
         detail = "the student or the persona's prompt was not scored"
         return hypothesis(name, None, None, 0.0, detail, "score the persona as a prompt, and an adapter on its texts")
-    seen, lead, detail = _as_good(arms, study, config)
+    seen, lead, detail = _as_good(arms, own, config)
     return hypothesis(name, seen, lead, 0.0, detail, step)
 
 
@@ -69,10 +67,11 @@ def weight_steering_as_good(study: Measured, config: Config) -> Result:
     """The difference of two poles' adapters, without any steering, separates at least as much while coherent."""
     name, step = "weight steering as good", "use it instead: it needs no steered texts"
     arm = study.weights
-    if study.healed is None or arm is None or arm.value("separation") is None:
+    own = None if study.healed is None else study.healed.value("separation")
+    if own is None or arm is None or arm.value("separation") is None:
         detail = "the student or weight steering was not scored"
         return hypothesis(name, None, None, 0.0, detail, "ask for weight steering too")
-    seen, lead, detail = _as_good([arm], study, config)
+    seen, lead, detail = _as_good([arm], own, config)
     return hypothesis(name, seen, lead, 0.0, detail, step)
 
 

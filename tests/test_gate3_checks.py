@@ -390,7 +390,7 @@ def test_a_plain_student_that_moved_further_at_the_same_front_is_not_better() ->
 @pytest.mark.parametrize(
     ("world", "criterion"),
     [
-        (World(healed=Planted(0.2, 0.999, text=ELSE), raw={1.0: Planted(0.35, 0.98)}), "student separates"),
+        (World(healed=Planted(0.25, 0.999, text=ELSE), raw={1.0: Planted(0.35, 0.98)}), "student separates"),
         (World(healed=Planted(0.4, 0.99, text=ELSE)), "shift is retained"),
         (World(healed=Planted(0.9, 0.945, text=ELSE)), "student is coherent"),
         (World(healed=Planted(0.75, 0.952, text=ELSE)), "more coherent than raw steering"),

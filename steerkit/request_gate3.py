@@ -81,6 +81,7 @@ class Gate3Request:
     controls: tuple[Control, ...]
     gate_config: Any
     dilemmas: tuple[Dilemma, ...]
+    mundane: tuple[Dilemma, ...]
     collected: Collected | None = None
     round: int = 0
 
@@ -92,7 +93,8 @@ class Gate3Request:
         named = {name: asked[name] for name in HealSpec.__struct_fields__ if asked.get(name) is not None}
         heal = configured(HealSpec, preset.get("heal", {}) | named | given["heal"], "heal")
         held_out = configured(HeldOutSpec, preset.get("held_out", {}) | given["held_out"], "held_out")
-        pressure = tuple(d for d in inputs.dilemmas(asked["dilemmas"]) if d.kind == "pressure")
+        read = inputs.dilemmas(asked["dilemmas"])
+        pressure, mundane = (tuple(d for d in read if (d.kind == "pressure") is wanted) for wanted in (True, False))
         return cls(
             asked=asked,
             heal=heal,
@@ -100,6 +102,7 @@ class Gate3Request:
             controls=_controls(asked["controls"]),
             gate_config=plugin_config("gates", "gate3_heal", given["gate"]),
             dilemmas=pressure,
+            mundane=mundane,
         )
 
     def after(self, collected: Collected, number: int = 0) -> "Gate3Request":
@@ -115,10 +118,10 @@ class Gate3Request:
                 "heal.fewest_texts"
             )
         found = replace(self, collected=collected, round=number)
-        if len(self.dilemmas) <= collected.spec.texts.prompts or len(found.unseen()) < 1:
+        if not found.unseen():
             raise UsageError(
                 f"--dilemmas must hold prompts that no text was collected on, but all {len(self.dilemmas)} were used; "
-                "lower texts.prompts of gate 2, or give more prompts"
+                "lower texts.prompts of gate 2, or add prompts of kind 'mundane'"
             )
         return found
 
@@ -145,9 +148,10 @@ class Gate3Request:
         return inputs.drawn_prompts(self.dilemmas, spec.texts.prompts, spec.seed)
 
     def unseen(self) -> tuple[Dilemma, ...]:
-        """Prompts that no text was collected on."""
+        """Prompts that no text was collected on: under pressure where some are left, else mundane ones."""
         used = {prompt.id for prompt in self.seen()}
-        return tuple(prompt for prompt in self.dilemmas if prompt.id not in used)[: self.held_out.prompts]
+        left = tuple(prompt for prompt in self.dilemmas if prompt.id not in used)
+        return (left or self.mundane)[: self.held_out.prompts]
 
     def persona(self) -> Persona:
         """The pair that gate 2 was asked about."""

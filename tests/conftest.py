@@ -25,6 +25,7 @@ LONG = (
     "test_real_model",
     "test_resume",
     "test_gate2_planted",
+    "test_gate3_run",
     "test_planted",
     "test_store_crash",
     "test_methods_contract",

@@ -6,12 +6,13 @@ scored, written from or trained on top of is only folded where folding is exact.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from steerkit.host import Host
 from steerkit.stages.bake import Stack, baked, hooked
 
 
+@runtime_checkable
 class Student(Protocol):
     """A model that is a student now."""
 

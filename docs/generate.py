@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from steerkit import catalogue, cli
-from steerkit.gates import gate1_steer, gate2_filter
+from steerkit.gates import gate1_steer, gate2_filter, gate3_heal
 from steerkit.options import COMMON
 from steerkit.personas import load_personas
 from steerkit.resources import questions
 from steerkit.spec import ControlSpec, Setting, TextSpec
+from steerkit.spec_heal import HealSpec, HeldOutSpec
 from steerkit.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,12 @@ def thresholds(settings: type[Setting]) -> str:
     return table(("setting", "default", "meaning"), rows)
 
 
+def label_table() -> str:
+    """The labels of gate 3, as its module's docstring defines them."""
+    lines = inspect.cleandoc(gate3_heal.__doc__ or "").splitlines()
+    return "".join(f"{line}\n" for line in lines if line.startswith("|"))
+
+
 def traits() -> str:
     """The built-in personas."""
     rows = [
@@ -128,6 +135,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "thresholds2": lambda: thresholds(gate2_filter.Config),
     "texts": lambda: thresholds(TextSpec),
     "control": lambda: thresholds(ControlSpec),
+    "label": label_table,
+    "checks3": lambda: checks(gate3_heal),
+    "thresholds3": lambda: thresholds(gate3_heal.Config),
+    "heal": lambda: thresholds(HealSpec),
+    "held_out": lambda: thresholds(HeldOutSpec),
     "traits": traits,
     "schema": schema,
 }

@@ -71,7 +71,7 @@ class Config(Setting, frozen=True, kw_only=True):
     validation_rise: float = 0.02
     """† Rise of the validation NLL from its best epoch to the last that means over-fitting (nats per token)."""
     gain: float = 0.02
-    """† Gain of the trained texts over base texts from which on they are on trait (nats per token)."""
+    """† Mean gain of the trained texts, steered over base, from which on they are on trait (nats per token)."""
     context_share: float = 0.5
     """† Text change in the other context over that in the trained one, below which only one was learned (fraction)."""
     prefill_rise: float = 0.5

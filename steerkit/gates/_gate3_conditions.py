@@ -19,12 +19,13 @@ Truth = bool | None
 class Condition:
     """Something that is surely so, surely not so, or undecided; the figure that says it, in words and as an interval.
 
-    `found`: None where nothing was measured.
+    `found`: None where nothing was measured; `floor`: what it must surely exceed, in its own unit.
     """
 
     truth: Truth
     figure: str
     found: Interval | None = None
+    floor: float = 0.0
 
     def no(self) -> "Condition":
         """The opposite."""
@@ -102,13 +103,13 @@ def conditions(study: Measured, healed: ArmMetrics, config: Config) -> Condition
 def _shift(draws: Draws | None, floor: float, name: str) -> Condition:
     found = None if draws is None else interval(draws)
     said = f"{name} was not measured" if draws is None else figures(name, found)
-    return Condition(above(found, floor), said, found)
+    return Condition(above(found, floor), said, found, floor)
 
 
 def _loss(draws: Draws | None, floor: float, name: str) -> Condition:
     found = None if draws is None else interval(draws)
     said = f"{name} was not measured" if draws is None else fine(name, found)
-    return Condition(above(found, floor), said, found)
+    return Condition(above(found, floor), said, found, floor)
 
 
 def _still(study: Measured, moved: Draws, config: Config) -> Condition:

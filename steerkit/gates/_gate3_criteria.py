@@ -17,28 +17,26 @@ from steerkit.stats import interval
 NO_STUDENT = "no healed student was scored"
 
 
-def _decided(
-    name: str, study: Measured, config: Config, which: Callable[[Conditions], Condition], threshold: float, step: str
-) -> Result:
+def _decided(name: str, study: Measured, config: Config, which: Callable[[Conditions], Condition], step: str) -> Result:
     """A criterion that is met where a condition of the label surely holds; undecided is noise."""
     if study.healed is None:
-        return criterion(name, None, None, threshold, NO_STUDENT, "train an adapter and score its student")
+        return criterion(name, None, None, None, NO_STUDENT, "train an adapter and score its student")
     condition = which(conditions(study, study.healed, config))
     low = None if condition.found is None else condition.found.low
     met = None if low is None else condition.truth is True
-    return criterion(name, met, low, threshold, condition.figure, step, condition.truth is None)
+    return criterion(name, met, low, condition.floor, condition.figure, step, condition.truth is None)
 
 
 def separates(study: Measured, config: Config) -> Result:
     """The student has surely moved the target by the threshold in the intended direction since the round's start."""
     step = "see which hypothesis is observed; train on texts of a higher dose, or for longer"
-    return _decided("student separates", study, config, lambda found: found.moved, config.separation, step)
+    return _decided("student separates", study, config, lambda found: found.moved, step)
 
 
 def retains(study: Measured, config: Config) -> Result:
     """The student surely keeps half of the shift of the steering that wrote its texts."""
     step = "weaken the constraint; if the plain adapter keeps no more, change the texts"
-    return _decided("shift is retained", study, config, _retained, 0.0, step)
+    return _decided("shift is retained", study, config, _retained, step)
 
 
 def _retained(found: Conditions) -> Condition:
@@ -49,7 +47,7 @@ def _retained(found: Conditions) -> Condition:
 def stays_coherent(study: Measured, config: Config) -> Result:
     """The student is surely coherent beside the base."""
     step = "strengthen the constraint (rmse, lower tau), lower the dose of the texts, filter them better"
-    return _decided("student is coherent", study, config, lambda found: found.coherent, config.coherence, step)
+    return _decided("student is coherent", study, config, lambda found: found.coherent, step)
 
 
 def beats_raw_steering(study: Measured, config: Config) -> Result:
@@ -58,7 +56,7 @@ def beats_raw_steering(study: Measured, config: Config) -> Result:
         "more coherent than raw steering",
         "train on texts of a higher dose, so that there is something to heal",
     )
-    result = _decided(name, study, config, lambda found: found.gains, 0.0, step)
+    result = _decided(name, study, config, lambda found: found.gains, step)
     costs = [f"{arm.arm.kind} {_cost(arm)}" for arm in (study.healed, study.steered) if arm is not None]
     return replace(result, detail=f"{result.detail}; coherence lost: {', '.join(costs)}" if costs else result.detail)
 
@@ -89,7 +87,7 @@ def surgical(study: Measured, config: Config) -> Result:
 def controls_move_less(study: Measured, config: Config) -> Result:
     """No adapter that was trained the same way on texts without the trait reaches the share of the student's shift."""
     name, step = "controls move less", "claim only the excess over the controls; re-extract the direction"
-    result = _decided(name, study, config, lambda found: found.specific, 0.0, step)
+    result = _decided(name, study, config, lambda found: found.specific, step)
     if study.healed is None or result.status == "not measured":
         return replace(result, next_step="train control adapters on unsteered and on random-direction texts")
     over = excess(study, study.healed)

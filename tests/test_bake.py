@@ -1,31 +1,25 @@
 """Adapters in weights and beside them: what goes in comes out to the bit, and every way of applying them agrees."""
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
-import tiny_random
 import torch
-from store_child import plain
+from small_adapters import IDS, bits, changed, host_of, logits, one, three
 from torch import Tensor
 
 from steerkit.errors import RunError, UsageError
-from steerkit.host import Host, load
-from steerkit.host.adapter import block_linears
-from steerkit.records import Adapter
+from steerkit.host import Host
+from steerkit.host.load import fingerprint
 from steerkit.stages import bake
+from steerkit.stages._adapters import linears
 from steerkit.stages.bake import Layered, Stack, baked, hooked
 
 ARCHITECTURES = ("llama", "qwen3", "gemma3_text")
-IDS = [[256, *range(97, 117)], [256, *range(65, 90)]]
+DOWN_PROJ = "model.layers.1.mlp.down_proj"
 NOUGHT = [0.0, 0.0, 0.0]
-TARGETS = ("q_proj", "o_proj", "down_proj")
-
-
-def host_of(folder: Path, architecture: str = "llama", dtype: str = "float32") -> Host:
-    return load(str(tiny_random.saved(folder / architecture, architecture)), dtype, "cpu")
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -43,90 +37,61 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Host:
     return host_of(tmp_path_factory.mktemp("models"), dtype="bfloat16")
 
 
-def layered(host: Host, name: str, history: Sequence[str] = (), size: float = 0.1, rank: int = 3) -> Layered:
-    """An adapter with random factors on blocks 1 and 2."""
-    draw = torch.Generator().manual_seed(sum(name.encode()))
-    tensors = {}
-    for path, linear in block_linears(host, range(1, 3)).items():
-        if path.endswith(TARGETS):
-            tensors[f"{path}.lora_A"] = torch.randn(rank, linear.in_features, generator=draw)
-            tensors[f"{path}.lora_B"] = size * torch.randn(linear.out_features, rank, generator=draw)
-    record = plain(
-        Adapter,
-        adapter_id=name,
-        history=[*history],
-        fingerprint=host.fingerprint,
-        rank=rank,
-        alpha=2.0 * rank,
-        targets=["self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj"],
-        first_block=1,
-        last_block=2,
-    )
-    return Layered(record, tensors)
-
-
-def three(host: Host, size: float = 0.1) -> Stack:
-    return bake.stack(
-        host, [layered(host, name, "abc"[:number], size, rank=number + 2) for number, name in enumerate("abc")]
-    )
-
-
-def changed(found: Layered, **fields: object) -> Layered:
-    return Layered(plain(Adapter, **{name: getattr(found.adapter, name) for name in FIELDS} | fields), found.tensors)
-
-
-FIELDS = Adapter.__struct_fields__
-
-
-def logits(host: Host, ids: Sequence[int] = IDS[0]) -> Tensor:
-    with torch.inference_mode():
-        found: Tensor = host.model(input_ids=torch.tensor([[*ids]]), use_cache=False).logits
-    return found
-
-
 def weights(host: Host) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in host.model.state_dict().items()}
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(bits(one[name]).equal(bits(other[name])) for name in one)
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(bits(first[name]).equal(bits(second[name])) for name in first)
 
 
-def bits(tensor: Tensor) -> Tensor:
-    """Equal bits, not just equal values: 0 and -0 are two."""
-    return tensor.contiguous().view(torch.uint8)
+@contextmanager
+def planted(host: Host, path: str, weight: Tensor) -> Iterator[Host]:
+    """The host with another weight in one Linear, as if it had been loaded so."""
+    linear = linears(host)[path]
+    kept, linear.weight.data = linear.weight.data, weight.to(linear.weight.dtype)
+    try:
+        yield replace(host, fingerprint=fingerprint(host.model, host.dtype))
+    finally:
+        linear.weight.data = kept
+
+
+@contextmanager
+def in_peft(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Iterator[None]:
+    model = bake.with_peft(host, stack, gates)
+    try:
+        yield
+    finally:
+        model.unload()
 
 
 States = Callable[[Host, Stack, Sequence[float] | None], AbstractContextManager[object]]
+each_state = pytest.mark.parametrize("state", [baked, hooked, in_peft])
 
 
-@pytest.mark.parametrize("state", [baked, hooked])
+@each_state
 def test_gates_of_nought_are_the_base_to_the_bit(any_host: Host, state: States) -> None:
     before = logits(any_host)
     with state(any_host, three(any_host), NOUGHT):
         assert bits(logits(any_host)).equal(bits(before))
     with state(any_host, three(any_host), [0.0, 0.0, 1.0]):
         assert not logits(any_host).equal(before)
+    assert bits(logits(any_host)).equal(bits(before))
+
+
+@each_state
+def test_gates_of_nought_are_the_base_in_bfloat16_too(half: Host, state: States) -> None:
+    before = logits(half)
+    with state(half, three(half), NOUGHT):
+        assert bits(logits(half)).equal(bits(before))
 
 
 def test_gates_of_nought_keep_even_the_sign_of_a_zero(host: Host) -> None:
-    weight = next(iter(bake.linears(host).values())).weight
-    kept = weight.data
-    weight.data = kept.clone().index_fill_(0, torch.tensor([0]), -0.0)
-    try:
-        with baked(load_as(host), three(load_as(host)), NOUGHT):
-            assert bits(weight[0]).equal(bits(torch.full_like(weight[0], -0.0)))
-    finally:
-        weight.data = kept
-
-
-def load_as(host: Host) -> Host:
-    """The host as if its present weights were those it was loaded with."""
-    from dataclasses import replace
-
-    from steerkit.host.load import fingerprint
-
-    return replace(host, fingerprint=fingerprint(host.model, host.dtype))
+    with planted(host, DOWN_PROJ, torch.full((32, 48), -0.0)) as ready:
+        weight = linears(ready)[DOWN_PROJ].weight
+        before = weight.clone()
+        with baked(ready, three(ready), NOUGHT):
+            assert bits(weight).equal(bits(before))
 
 
 def test_leaving_puts_every_weight_back_to_the_bit(any_host: Host) -> None:
@@ -138,7 +103,7 @@ def test_leaving_puts_every_weight_back_to_the_bit(any_host: Host) -> None:
     assert moved == {f"{path}.weight" for path in three(any_host).layers[0].paths}
 
 
-@pytest.mark.parametrize("state", [baked, hooked])
+@each_state
 def test_an_error_inside_puts_everything_back(host: Host, state: States) -> None:
     before, answer = weights(host), logits(host)
     with pytest.raises(ZeroDivisionError), state(host, three(host), None):
@@ -148,7 +113,7 @@ def test_an_error_inside_puts_everything_back(host: Host, state: States) -> None
 
 
 def test_an_error_while_baking_puts_everything_back(half: Host) -> None:
-    before, found = weights(half), layered(half, "a")
+    before, found = weights(half), one(half, "a")
     last = found.paths[-1]
     huge = Layered(found.adapter, {**found.tensors, f"{last}.lora_B": found.tensors[f"{last}.lora_B"] * 3e38})
     with pytest.raises(RunError, match=f"{last} gets some"), baked(half, bake.stack(half, [huge])):
@@ -188,15 +153,54 @@ def test_off_does_not_disturb_a_backward_pass(host: Host) -> None:
     assert gradient(interrupted=True).equal(gradient(interrupted=False))
 
 
-def test_hooked_is_baked(any_host: Host) -> None:
+@pytest.mark.parametrize("gates", [None, [1.0, 0.0, -0.5]])
+def test_every_way_of_applying_adapters_agrees(any_host: Host, gates: list[float] | None) -> None:
     found, base = three(any_host), logits(any_host)
-    for gates in (None, [1.0, 0.0, -0.5]):
-        with baked(any_host, found, gates):
-            folded = logits(any_host)
-        with hooked(any_host, found, gates):
+    with baked(any_host, found, gates):
+        folded = logits(any_host)
+    for state in (hooked, in_peft):
+        with state(any_host, found, gates):
             beside = logits(any_host)
         assert (folded - beside).abs().max() < 1e-4
-        assert (folded - base).abs().max() > 0.1
+    assert (folded - base).abs().max() > 0.1
+
+
+def test_gates_inside_peft_can_be_turned(host: Host) -> None:
+    found = three(host)
+    model = bake.with_peft(host, found)
+    for gates in ([0.5, 0.0, 1.0], NOUGHT, [1.0, 1.0, -1.0]):
+        bake.regated(model, gates)
+        turned = logits(host)
+        assert not model.training and not any(weight.requires_grad for weight in model.parameters())
+        model.unload()
+        with baked(host, found, gates):
+            assert (logits(host) - turned).abs().max() < 1e-4
+        model = bake.with_peft(host, found)
+    model.unload()
+
+
+def test_peft_with_one_adapter_of_negative_gate(host: Host) -> None:
+    found = bake.stack(host, [one(host, "a")])
+    with baked(host, found, [-0.7]):
+        folded = logits(host)
+    with in_peft(host, found, [-0.7]):
+        assert (logits(host) - folded).abs().max() < 1e-4
+
+
+def test_peft_does_not_draw_from_the_callers_random_numbers(host: Host) -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    with in_peft(host, three(host)):
+        assert torch.rand(2).equal(wanted)
+
+
+def test_a_student_of_no_adapter_is_the_base(host: Host) -> None:
+    nothing, before = bake.stack(host, []), logits(host)
+    with baked(host, nothing) as student, student.off():
+        assert logits(host).equal(before)
+    with pytest.raises(UsageError, match="without any it is the base"):
+        bake.with_peft(host, nothing)
 
 
 def test_deltas_are_the_gated_sum(any_host: Host) -> None:
@@ -212,39 +216,47 @@ def test_deltas_are_the_gated_sum(any_host: Host) -> None:
 
 def test_three_adapters_are_summed_before_they_are_rounded(half: Host) -> None:
     """Each update alone is 0.4 of a step of bfloat16 at 1 and would round away; together they are more than one."""
-    linear = bake.linears(half)["model.layers.1.mlp.down_proj"]
-    kept, step = linear.weight.data, 2.0**-7
-    linear.weight.data = torch.ones_like(kept)
-    try:
-        ready = load_as(half)
+    step = 2.0**-7
+    with planted(half, DOWN_PROJ, torch.ones(32, 48)) as ready:
         found = []
         for number, name in enumerate("abc"):
-            one = layered(ready, name, "abc"[:number], rank=1)
-            tensors = {path: torch.zeros_like(tensor) for path, tensor in one.tensors.items()}
-            tensors["model.layers.1.mlp.down_proj.lora_A"] += 1
-            tensors["model.layers.1.mlp.down_proj.lora_B"] += 0.2 * step  # scaling is 2
-            found.append(Layered(one.adapter, tensors))
-        one_at_a_time = linear.weight.data.clone()
-        for _ in found:
-            one_at_a_time = (one_at_a_time.float() + 0.4 * step).bfloat16()
+            plain = one(ready, name, "abc"[:number], rank=1)
+            tensors = {path: torch.zeros_like(tensor) for path, tensor in plain.tensors.items()}
+            tensors[f"{DOWN_PROJ}.lora_A"] += 1
+            tensors[f"{DOWN_PROJ}.lora_B"] += 0.4 * step / plain.scaling
+            found.append(Layered(plain.adapter, tensors))
+        weight = linears(ready)[DOWN_PROJ].weight
+        for layered in found:
+            alone = replace(three(ready), layers=(layered,))
+            with baked(ready, alone):
+                assert weight.eq(1).all()
         with baked(ready, bake.stack(ready, found)):
-            assert linear.weight.dtype == torch.bfloat16
-            assert linear.weight.eq(1 + step).all() and one_at_a_time.eq(1).all()
-    finally:
-        linear.weight.data = kept
+            assert weight.dtype == torch.bfloat16 and weight.eq(1 + step).all()
 
 
-def test_baking_twice_is_refused(host: Host) -> None:
-    with baked(host, three(host)) as student:
-        for state in (baked, hooked):
-            with pytest.raises(RunError, match="leave the student that is in force first"), state(host, three(host)):
-                pass
-        with student.off(), baked(host, three(host), [0.0, 1.0, 0.0]):
+@each_state
+def test_a_model_that_holds_adapters_takes_no_more(host: Host, state: States) -> None:
+    found = three(host)
+    for outer in (baked, in_peft):
+        with (
+            outer(host, found),
+            pytest.raises(RunError, match="leave the student that is in"),
+            state(host, found, None),
+        ):
             pass
+    with baked(host, found) as student, student.off(), state(host, found, NOUGHT):
+        pass
+
+
+def test_targets_that_the_blocks_do_not_have_are_refused(host: Host) -> None:
+    for fields in ({"targets": ["mlp.other"]}, {"first_block": 7, "last_block": 9}):
+        found = changed(one(host, "a"), **fields)
+        with pytest.raises(UsageError, match=r"blocks . to . have no Linear of its targets, "):
+            bake.stack(host, [found])
 
 
 def test_adapters_of_another_model_are_refused(host: Host) -> None:
-    foreign = changed(layered(host, "a"), fingerprint="another")
+    foreign = changed(one(host, "a"), fingerprint="another")
     with pytest.raises(UsageError, match=f"another.*{host.fingerprint}"):
         bake.stack(host, [foreign])
     with pytest.raises(UsageError, match="made for another"), baked(host, Stack("another", ())):
@@ -261,20 +273,20 @@ def test_adapters_of_another_model_are_refused(host: Host) -> None:
     ],
 )
 def test_a_history_with_gaps_is_refused(host: Host, order: str, said: str) -> None:
-    known = {name: layered(host, name, "abc"[:number]) for number, name in enumerate("abc")}
+    known = {name: one(host, name, "abc"[:number]) for number, name in enumerate("abc")}
     with pytest.raises(UsageError) as error:
         bake.stack(host, [known[name] for name in order])
     assert said in str(error.value)
 
 
 def test_a_history_in_another_order_is_refused(host: Host) -> None:
-    swapped = [layered(host, "a"), layered(host, "b", "a"), layered(host, "c", "ba")]
+    swapped = [one(host, "a"), one(host, "b", "a"), one(host, "c", "ba")]
     with pytest.raises(UsageError, match="on top of b, a .* before it came a, b .out of order"):
         bake.stack(host, swapped)
 
 
 def test_every_mismatch_is_named(host: Host) -> None:
-    found = layered(host, "a")
+    found = one(host, "a")
     up, down = "model.layers.1.mlp.down_proj.lora_B", "model.layers.2.self_attn.q_proj.lora_A"
     tensors = {**found.tensors, up: torch.zeros(5, 3), "model.layers.9.mlp.down_proj.lora_A": torch.zeros(3, 48)}
     tensors["model.layers.0.mlp.down_proj.lora_A"] = torch.zeros(3, 48)
@@ -341,17 +353,17 @@ def test_mean_kl_is_the_divergence_of_two_states(host: Host) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, -0.5])
 def test_weight_steering_is_the_difference_of_two_updates(host: Host, scale: float) -> None:
-    positive, negative = layered(host, "p", rank=3), layered(host, "n", rank=5)
+    positive, negative = one(host, "p", rank=3), one(host, "n", rank=5)
     tensors = bake.combined(positive, negative, scale)
-    one = changed(positive, adapter_id="w", rank=8, alpha=8.0)
-    joined = bake.deltas(bake.stack(host, [Layered(one.adapter, tensors)]))
+    whole = changed(positive, adapter_id="w", rank=8, alpha=8.0)
+    joined = bake.deltas(bake.stack(host, [Layered(whole.adapter, tensors)]))
     apart = [bake.deltas(bake.stack(host, [pole])) for pole in (positive, negative)]
     for path, delta in joined.items():
         torch.testing.assert_close(delta, scale * (apart[0][path] - apart[1][path]))
 
 
 def test_weight_steering_wants_two_poles_of_one_model(host: Host) -> None:
-    positive = layered(host, "p")
-    for other in (layered(host, "n", "p"), changed(layered(host, "n"), fingerprint="another")):
+    positive = one(host, "p")
+    for other in (one(host, "n", "p"), changed(one(host, "n"), fingerprint="another")):
         with pytest.raises(UsageError, match="two adapters of one model"):
             bake.combined(positive, other, 1.0)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from steerkit.errors import UsageError
+from steerkit.errors import RunError, UsageError
 from steerkit.host.adapter import block_linears
-from steerkit.host.load import Host
+from steerkit.host.load import Host, fingerprint
 from steerkit.records import Adapter
 
 DOWN, UP = ".lora_A", ".lora_B"
@@ -125,6 +125,23 @@ def combined(positive: Layered, negative: Layered, scale: float) -> dict[str, Te
     return joined
 
 
+def need_base(host: Host, stack: Stack) -> None:
+    """Refuse a model that is not the stack's or that holds adapters already: they would count twice, unnoticed.
+
+    Raises UsageError for the one, RunError for the other.
+    """
+    if stack.fingerprint != host.fingerprint:
+        raise UsageError(
+            f"the stack must be made for this model, {host.fingerprint}, but was made for {stack.fingerprint}; "
+            "make it anew"
+        )
+    if fingerprint(host.model, host.dtype) != host.fingerprint:
+        raise RunError(
+            f"model {host.name!r} must be as it was loaded when adapters go in, but has been changed; leave the "
+            "student that is in force first"
+        )
+
+
 def _need_model(host: Host, adapter: Adapter) -> None:
     if adapter.fingerprint != host.fingerprint:
         raise UsageError(
@@ -154,6 +171,9 @@ def _mismatches(host: Host, layered: Layered) -> list[str]:
     known, adapter = linears(host), layered.adapter
     band = block_linears(host, range(adapter.first_block, min(adapter.last_block + 1, len(host.blocks))))
     wanted = {path for path in band if any(path.endswith(f".{target}") for target in adapter.targets)}
+    if not wanted:
+        blocks = f"blocks {adapter.first_block} to {adapter.last_block}"
+        return [f"{blocks} have no Linear of its targets, {_listed(adapter.targets)}"]
     found = [f"{path} is updated by nothing" for path in sorted(wanted - {*layered.paths})]
     for path in layered.paths:
         if path not in known:

@@ -15,14 +15,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steerkit.errors import RunError, UsageError
-from steerkit.host.load import Host, fingerprint
-from steerkit.stages._adapters import Factors, Layered, Stack, combined, factors, linears, stack
+from steerkit.host.load import Host
+from steerkit.stages._adapters import Factors, Layered, Stack, combined, factors, linears, need_base, stack
+from steerkit.stages._bake_peft import adapter_files, regated, with_peft
 
 __all__ = [
     "LIMIT",
     "Layered",
     "Stack",
     "Student",
+    "adapter_files",
     "baked",
     "check_bake",
     "combined",
@@ -31,7 +33,9 @@ __all__ = [
     "factors",
     "hooked",
     "mean_kl",
+    "regated",
     "stack",
+    "with_peft",
 ]
 
 LIMIT = 1e-3
@@ -71,7 +75,7 @@ def baked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Ite
     With all gates 0 no weight is touched. Raises RunError when the model is not in its base state, or a weight would
     not be finite; UsageError for another model than the stack's.
     """
-    _need_base(host, stack)
+    need_base(host, stack)
     known = linears(host)
     weights = {path: (known[path].weight, found) for path, found in factors(stack, gates).items()}
     base = tuple((weight, weight.data) for weight, _ in weights.values())
@@ -85,7 +89,7 @@ def hooked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> It
 
     With all gates 0 the model is its base to the bit. Raises as `baked` does.
     """
-    _need_base(host, stack)
+    need_base(host, stack)
     known = linears(host)
     with ExitStack() as hooks:
         for path, found in factors(stack, gates).items():
@@ -114,7 +118,8 @@ def check_bake(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: 
     if not found < LIMIT:
         raise RunError(
             f"a baked student must be the one that was trained, KL(hooked || baked) below {LIMIT:g} nats per token, "
-            f"but it is {found:.2g} in {host.dtype}: rounding the weights changes it; use --dtype float32"
+            f"but it is {found:.2g} in {host.dtype}, where rounding changes it; run the gates with --dtype float32, or "
+            "keep its adapter beside the weights"
         )
     return found
 
@@ -161,20 +166,6 @@ def _logprobs(host: Host, text: Sequence[int]) -> Float[Tensor, "token vocab"]:
     with torch.inference_mode():
         logits: Tensor = host.model(input_ids=torch.tensor([[*text]], device=host.device), use_cache=False).logits
     return logits[0].float().log_softmax(-1)
-
-
-def _need_base(host: Host, stack: Stack) -> None:
-    """Baking on top of what is baked already would count adapters twice, and nothing would look wrong."""
-    if stack.fingerprint != host.fingerprint:
-        raise UsageError(
-            f"the stack must be made for this model, {host.fingerprint}, but was made for {stack.fingerprint}; "
-            "make it anew"
-        )
-    if fingerprint(host.model, host.dtype) != host.fingerprint:
-        raise RunError(
-            f"model {host.name!r} must be as it was loaded when adapters go in, but has been changed; leave the "
-            "student that is in force first"
-        )
 
 
 def _folded(weight: Tensor, found: Factors, path: str) -> Tensor:

@@ -121,7 +121,11 @@ def _check(linears: dict[str, nn.Linear], rank: int, blocks: range) -> None:
 
 def _layer(host: Host, path: str) -> LoraLayer:
     module = host.model.get_submodule(path)
-    return LoraLayer(path, module.lora_A[_NAME].weight, module.lora_B[_NAME].weight)
+    down, up = module.lora_A[_NAME], module.lora_B[_NAME]
+    for factor in (down, up):
+        # peft takes the Linear's dtype, but an optimiser's small steps would be lost in 16 bits.
+        factor.to(torch.promote_types(factor.weight.dtype, torch.float32))
+    return LoraLayer(path, down.weight, up.weight)
 
 
 def _detach(host: Host, linears: dict[str, nn.Linear]) -> None:

@@ -242,52 +242,41 @@ def test_a_cut_text_is_recorded_and_dropped_only_if_told() -> None:
 # Narration, refusals, identity
 
 
-def caught(part: str) -> float:
-    """The share of planted narrations that the check `narration` catches inside real completions."""
-    draw, hits = random.Random(0), []
-    for trait, sentences in NARRATIONS[part].items():
-        for sentence in sentences:
-            host = draw.choice(BASE)
-            body = host.text.split()
-            place = draw.randrange(len(body))
-            text = with_text(host, f"{' '.join(body[:place])}. {sentence} {' '.join(body[place:])}")
-            hits.append(narration.measure(text, background(trait)).value > 0)
-    return sum(hits) / len(hits)
-
-
-def test_planted_narrations_are_caught() -> None:
-    assert sum(map(len, NARRATIONS["seen"].values())) > 200
-    assert caught("seen") >= 0.95
-
-
-def test_paraphrases_that_no_phrase_was_tuned_on_are_mostly_caught() -> None:
-    assert caught("unseen") >= 0.7
-
-
-@pytest.mark.parametrize("trait", PERSONAS)
 @pytest.mark.parametrize("check", ["narration", "refusal", "identity"])
-def test_acting_is_neither_narration_nor_refusal(check: str, trait: str) -> None:
-    filters = load_filters()
-    for sentence in NARRATIONS["enacted"]["any"]:
-        seen = filters[check].measure(planted_completion(sentence), background(trait))
+def test_acting_meets_no_phrase(check: str) -> None:
+    measure = load_filters()[check].measure
+    for sentence in (sentence for sentences in NARRATIONS["enacts"].values() for sentence in sentences):
+        seen = measure(planted_completion(sentence), background())
         assert seen.value == 0, (sentence, seen.reason)
 
 
-def test_every_trait_has_phrases_and_every_phrase_is_bounded() -> None:
-    assert set(_phrases.phrases("narration")) == {"any", *PERSONAS}
+def test_phrases_alone_find_plain_announcements_and_say_that_no_model_read_the_text() -> None:
+    seen = narration.measure(planted_completion("Well. I'm the kind of person who tells it."), background())
+    assert seen.value > narration.THRESHOLD and seen.reason.startswith("not read by a model; phrases: kind")
+    assert narration.measure(planted_completion("I cut cake with a ruler."), background()).value == 0
+
+
+def test_a_margin_decides_and_its_sentence_is_the_span() -> None:
+    text = "I'd wait for her. I cut cake with a ruler."
+    for margin, keep in ((0.4, False), (-0.4, True)):
+        read = planted_completion(text, narration=margin, narration_start=18, narration_stop=len(text))
+        decision = next(d for d in decided([read]) if d.name == "narration")
+        assert (decision.value, decision.keep) == (margin, keep)
+        assert decision.start is not None and text[decision.start : decision.stop] == "I cut cake with a ruler."
+
+
+def test_a_plain_announcement_counts_whatever_the_margin_says() -> None:
+    read = planted_completion(
+        "I'm the kind of person who tells it.", narration=-0.5, narration_start=0, narration_stop=36
+    )
+    seen = narration.measure(read, background())
+    assert seen.value > narration.THRESHOLD and seen.reason.startswith("kind")
+
+
+def test_every_phrase_is_bounded() -> None:
     for check in ("narration", "refusal", "identity"):
-        for by_family in _phrases.phrases(check).values():
-            for phrase in (phrase for phrases in by_family.values() for phrase in phrases):
-                assert "*" not in phrase.replace("\\W*", "").replace("\\w*", ""), phrase
-
-
-def test_a_persona_of_ones_own_is_echoed() -> None:
-    own = msgspec.structs.replace(PERSONAS["honesty"], name="mine", positive="a person who mends broken old umbrellas")
-    behind = Background(persona=own)
-    said = planted_completion("My joy is that I mend umbrellas, the broken and the old.")
-    done = planted_completion("I will mend your old broken umbrella tonight.")
-    assert narration.measure(said, behind).value == 1
-    assert narration.measure(done, behind).value == 0
+        for phrase in (phrase for phrases in _phrases.phrases(check).values() for phrase in phrases):
+            assert "*" not in phrase.replace("\\W*", "").replace("\\w*", ""), phrase
 
 
 @pytest.mark.parametrize("apostrophe", ["'", "\u2019", "\u2018"])

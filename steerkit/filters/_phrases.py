@@ -28,18 +28,18 @@ class Hit:
     stop: int
 
 
-def phrases(check: str) -> dict[str, dict[str, list[str]]]:
-    """The phrases of a check: by trait ('any' holds for every trait), by family."""
-    found: dict[str, dict[str, list[str]]] = _tables()[check]
+def phrases(check: str) -> dict[str, list[str]]:
+    """The phrases of a check, by family."""
+    found: dict[str, list[str]] = _tables()[check]
     return found
 
 
-def find(text: str, check: str, trait: str = "any") -> list[Hit]:
-    """Every phrase of the check in the text, those of the trait among them, in order; hits that overlap are one."""
+def find(text: str, check: str) -> list[Hit]:
+    """Every phrase of the check in the text, in order; hits that overlap are one."""
     plain = text.translate(STRAIGHT)
     hits = [
         Hit(family, match.start(), match.end())
-        for family, pattern in _patterns(check, trait).items()
+        for family, pattern in _patterns(check).items()
         for match in pattern.finditer(plain)
     ]
     kept: list[Hit] = []
@@ -58,25 +58,13 @@ def counted(text: str, hits: Sequence[Hit]) -> Measurement:
 
 
 @cache
-def portrait(trait: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """What a self-portrait says in a lasting way, what it does not say, and the words of a trait's character."""
-    given = _tables()["portrait"]
-    character = given["character"].get(trait, given["character"]["any"])
-    lists = given["lasting"], given["case_or_deed"], character
-    lasting, case_or_deed, words = (re.compile(rf"\b(?:{'|'.join(each)})\b", re.IGNORECASE) for each in lists)
-    return lasting, case_or_deed, words
-
-
-@cache
 def _tables() -> dict[str, Any]:
     return tomllib.loads(SOURCE.read_text(encoding="utf-8"))
 
 
 @cache
-def _patterns(check: str, trait: str) -> dict[str, re.Pattern[str]]:
-    by_trait = phrases(check)
-    found = by_trait["any"] | by_trait.get(trait, {})
-    return {family: _compiled(listed) for family, listed in found.items()}
+def _patterns(check: str) -> dict[str, re.Pattern[str]]:
+    return {family: _compiled(listed) for family, listed in phrases(check).items()}
 
 
 def _compiled(listed: Sequence[str]) -> re.Pattern[str]:

@@ -61,7 +61,7 @@ def _likelier_and_kept(study: Measured) -> tuple[bool, str]:
 
 def leaks_narration(study: Measured, config: Config) -> Result:
     """Kept texts use the persona's own words far more than the base's, or people say that they narrate."""
-    name, step = "leaks narration", "extend the phrases of the narration check, or let a reader drop what narrates"
+    name, step = "leaks narration", "add such sentences to data/narration.toml, or let a reader drop what narrates"
     labelled = [narrates for text in study.kept if (narrates := _narrates(text)) is not None]
     found = fraction(sum(labelled), len(labelled)) if len(labelled) >= config.few_texts else None
     if found is not None and found.low > config.narration_share:

@@ -1,9 +1,10 @@
 """Gate 2's pipeline: base > probe > choose > collect > control > filter > gain > judge, one step per unit of work."""
 
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -32,13 +33,15 @@ from steerkit.stages.control import (
     smoothed,
 )
 from steerkit.stages.filter import behind, decide
+from steerkit.stages.narrate import Narrator, narrated, narrator
+from steerkit.stages.rejudge import likelihood
 from steerkit.stages.steer import Fitted, uniform
 from steerkit.stages.write import Order, write
 
 SEEDS_PER_RUN = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate2Job(Job):
     """A spec of gate 2 with everything it names, loaded.
 
@@ -94,8 +97,32 @@ class _Gate2(Study):
         for first in range(0, len(orders), size):
             part = orders[first : first + size]
             writing = self.writing([order.seed or 0 for order in part])
-            found += write(self.job.host, part, self.job.spec.texts.length, writing, self.run, unit)
-        return found
+            found += self._judged_by_base(
+                write(self.job.host, part, self.job.spec.texts.length, writing, self.run, unit)
+            )
+        return self._read_by_base(found)
+
+    def _judged_by_base(self, records: list[Record]) -> list[Record]:
+        """A student's texts with what the untouched base thinks of them; the filters judge with history off."""
+        student = self.job.student
+        if student is None:
+            return records
+        texts = only(Completion, records)
+        read = {text.completion_id: text for text in likelihood(self.job.host, student, texts)}
+        return [read[r.completion_id] if isinstance(r, Completion) else r for r in records]
+
+    @cached_property
+    def reader(self) -> Narrator | None:
+        """What reads narration, fitted when the first texts are written; the model must be in its base state."""
+        return narrator(self.job.host)
+
+    def _read_by_base(self, records: list[Record]) -> list[Record]:
+        """The texts with how much their speakers describe themselves, as the untouched base reads them."""
+        host, student = self.job.host, self.job.student
+        with student.off() if student else nullcontext():
+            texts = narrated(host, self.reader, only(Completion, records))
+        read = {text.completion_id: text for text in texts}
+        return [read[r.completion_id] if isinstance(r, Completion) else r for r in records]
 
     def seed(self, number: int) -> int:
         """The seed of the run's text of that number."""
@@ -248,16 +275,18 @@ class _Gate2(Study):
         texts = [text for text in only(Completion, self.records) if text.token_ids]
         prompts, tokens = [chat_ids(host, text.prompt) for text in texts], [text.token_ids or [] for text in texts]
         steered = continuation_nll(host, prompts, tokens, uniform(self.job.direction, strength))
+        # A text's own NLL is the untouched base's; a student is compared with itself.
+        plain = continuation_nll(host, prompts, tokens, {}) if self.job.student else [t.token_nll or [] for t in texts]
         return [
             TextGain(
                 run_id=self.run,
                 unit_id=unit,
                 completion_id=text.completion_id,
                 strength=strength,
-                gain=(sum((text.token_nll or [])[: len(nll)]) - sum(nll)) / len(nll),
+                gain=(sum(before[: len(nll)]) - sum(nll)) / len(nll),
                 tokens=len(nll),
             )
-            for text, nll in zip(texts, steered, strict=True)
+            for text, nll, before in zip(texts, steered, plain, strict=True)
         ]
 
     def judge(self, unit: str) -> list[Record]:
@@ -289,11 +318,6 @@ def gate2(job: Gate2Job, memory: Memory) -> Iterator[Step]:
     yield study.step("filter", "decisions", study.filter)
     yield study.step("gain", "likelihood ratio", study.gain)
     yield study.step("judge", "gate2", study.judge)
-
-
-def drawn_prompts(prompts: Sequence[Dilemma], count: int, seed: int) -> tuple[Dilemma, ...]:
-    """`count` prompts, drawn at random; the others stay unseen."""
-    return tuple(random.Random(seed).sample(list(prompts), min(count, len(prompts))))
 
 
 def _round(nulls: Sequence[tuple[Fitted, float]]) -> Iterator[tuple[Fitted, float]]:

@@ -55,8 +55,8 @@ class HealSpec(Setting, frozen=True, kw_only=True):
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's averaging; a round has too few steps for 0.999."""
     epochs: int = 3
-    batch: int = 8
-    """Texts per optimiser step."""
+    batch: int = 2
+    """Texts per optimiser step; 8 are too few steps for a round's texts to be learned."""
     row_tokens: int = 2048
     """Padded tokens per pass; a step's passes are accumulated."""
     warm_up: float = 0.1

@@ -36,11 +36,12 @@ from steerkit.stages.bake import Layered, combined, divergence, stack
 from steerkit.stages.filter import behind, decide
 from steerkit.stages.heal import Example, Reference, examples, heal, observed_tau, overfit, reference, split
 from steerkit.stages.rejudge import divergence as rejudged
+from steerkit.stages.rejudge import divergences
 from steerkit.stages.score import level
 from steerkit.stages.shift import cosine, shift
 from steerkit.stages.steer import Fitted
 from steerkit.stages.student import Student, student
-from steerkit.stages.training import Kept, control_orders, taken
+from steerkit.stages.training import Kept, control_orders, gain_over_base, taken
 from steerkit.stages.write import Order, write
 
 SEEDS = {"unsteered": 60_000, "random": 65_000, "persona": 70_000, "negative": 75_000}
@@ -396,16 +397,31 @@ class _Gate3(Study):
             ranked = sorted(kl)
             found["kl_base_mean"] = (sum(kl) / len(kl), "nats per token")
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
+            found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
         narrated = [
             d.keep for d in self._decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"
         ]
         if narrated:
             found["narrated_share"] = (1 - sum(narrated) / len(narrated), "fraction")
-        gains = [text.gain for text in self.kept() if text.gain is not None]
-        if gains:
-            found["gain"] = (sum(gains) / len(gains), "nats per token")
+        gain = gain_over_base(self.job.gate2, self.kept())
+        if gain is not None:
+            found["gain"] = (gain, "nats per token")
         return [self._figure(adapter, name, value, named, unit) for name, (value, named) in found.items()]
+
+    def _from_previous(self, adapter: Adapter, texts: Sequence[Completion]) -> float:
+        """Mean KL per token between the student and the one the round started from, on the student's own texts."""
+        kl = [value for text in texts for value in text.token_kl]
+        if self.job.history:
+            with self._state(self.layered(adapter)) as now:
+
+                @contextmanager
+                def before() -> Iterator[None]:
+                    with now.off(), self._state():
+                        yield
+
+                kl = [value for each in divergences(self.job.host, texts, before) for value in each]
+        return sum(kl) / len(kl)
 
     def _cosine(self, adapter: Adapter) -> float:
         """Cosine between the student's own shift of the residual stream and the teacher's vector."""

@@ -1,6 +1,7 @@
 """Read a student's texts with the untouched base: how likely it finds them, and how far the student is from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
@@ -24,9 +25,15 @@ def likelihood(host: Host, student: Student, texts: Sequence[Completion]) -> lis
 
 def divergence(host: Host, student: Student, texts: Sequence[Completion]) -> list[Completion]:
     """The same, with the per-token KL(student || base) in place of whatever KL they had."""
-    prompts, tokens = _ids(host, texts)
-    kl = continuation_kl(host, prompts, tokens, student.off)
+    kl = divergences(host, texts, student.off)
     return [replace(t, token_kl=each) for t, each in zip(likelihood(host, student, texts), kl, strict=True)]
+
+
+def divergences(
+    host: Host, texts: Sequence[Completion], other: Callable[[], AbstractContextManager[object]]
+) -> list[list[float]]:
+    """KL(model as it is || model inside `other()`) at each token of each text (nats)."""
+    return continuation_kl(host, *_ids(host, texts), other)
 
 
 def _ids(host: Host, texts: Sequence[Completion]) -> tuple[list[list[int]], list[list[int]]]:

@@ -39,6 +39,13 @@ def taken(records: Sequence[Record], most: int) -> list[Kept]:
     return sorted(found, key=lambda text: (text.completion.role != "collected", -text.completion.dose))[:most]
 
 
+def gain_over_base(records: Sequence[Record], kept: Sequence[Kept]) -> float | None:
+    """How much likelier steering makes the kept texts than it makes the base's; None where not measured (nats)."""
+    own = [text.gain for text in kept if text.gain is not None]
+    base = [t.gain for t in texts_evidence(records) if t.completion.role == "base" and t.gain is not None]
+    return sum(own) / len(own) - sum(base) / len(base) if own and base else None
+
+
 def control_orders(
     control: Control,
     kept: Sequence[Kept],

@@ -166,16 +166,27 @@ def test_every_way_of_applying_adapters_agrees(any_host: Host, gates: list[float
 
 
 def test_gates_inside_peft_can_be_turned(host: Host) -> None:
-    found = three(host)
-    model = bake.with_peft(host, found)
-    for gates in ([0.5, 0.0, 1.0], NOUGHT, [1.0, 1.0, -1.0]):
+    found, turned = three(host), []
+    model, every = bake.with_peft(host, found), ([0.5, 0.0, 1.0], NOUGHT, [1.0, 1.0, -1.0])
+    assert not model.training and not any(weight.requires_grad for weight in model.parameters())
+    for gates in every:
         bake.regated(model, gates)
-        turned = logits(host)
-        assert not model.training and not any(weight.requires_grad for weight in model.parameters())
-        model.unload()
+        turned.append(logits(host))
+    with pytest.raises(UsageError, match="one gate for each of 3 adapters"):
+        bake.regated(model, [1.0])
+    model.unload()
+    for gates, seen in zip(every, turned, strict=True):
         with baked(host, found, gates):
-            assert (logits(host) - turned).abs().max() < 1e-4
-        model = bake.with_peft(host, found)
+            assert (logits(host) - seen).abs().max() < 1e-4
+
+
+def test_adapters_beside_16_bit_weights_keep_32(half: Host) -> None:
+    found = three(half)
+    with hooked(half, found):
+        wanted = logits(half)
+    model = bake.with_peft(half, found)
+    assert {weight.dtype for name, weight in model.named_parameters() if "lora_" in name} == {torch.float32}
+    assert (logits(half) - wanted).abs().max() <= 0.1
     model.unload()
 
 
@@ -317,15 +328,23 @@ def test_gates_must_be_one_finite_number_per_adapter(host: Host, gates: list[flo
 
 def test_divergence_sees_what_rounding_does(host: Host, half: Host) -> None:
     assert 0 <= bake.divergence(host, three(host), IDS) < 1e-6
-    assert bake.check_bake(host, three(host), IDS, [0.0, 1.0, 0.0]) < 1e-6
+    assert bake.check_bake(host, three(host), IDS, [0.0, 1.0, 0.0]).gap < 1e-6
     coarse = bake.divergence(half, three(half), IDS)
     assert coarse > 1e-6
     assert bake.divergence(half, three(half), IDS, NOUGHT) == 0
 
 
+def test_a_student_that_16_bits_cannot_hold_is_folded_in_float32(half: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bake, "LIMIT", 1e-6)
+    before, settings = weights(half), half.model.config.to_dict()
+    found = bake.check_bake(half, three(half), IDS)
+    assert found.dtype == "float32" and found.gap < found.rounded / 10
+    assert same(weights(half), before) and half.model.config.to_dict() == settings
+
+
 def test_a_bake_that_is_another_student_is_an_error(half: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bake, "LIMIT", 1e-7)
-    with pytest.raises(RunError, match=r"below 1e-07 nats .* in bfloat16.*--dtype float32"):
+    monkeypatch.setattr(bake, "LIMIT", -1.0)
+    with pytest.raises(RunError, match=r"below -1 nats .* in float32.*--adapter"):
         bake.check_bake(half, three(half), IDS)
 
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -33,7 +32,7 @@ from steerkit.stages.control import (
     smoothed,
 )
 from steerkit.stages.filter import behind, decide
-from steerkit.stages.narrate import Narrator, narrated, narrator
+from steerkit.stages.narrate import narrated
 from steerkit.stages.rejudge import likelihood
 from steerkit.stages.steer import Fitted, uniform
 from steerkit.stages.write import Order, write
@@ -110,11 +109,6 @@ class _Gate2(Study):
         texts = only(Completion, records)
         read = {text.completion_id: text for text in likelihood(self.job.host, student, texts)}
         return [read[r.completion_id] if isinstance(r, Completion) else r for r in records]
-
-    @cached_property
-    def reader(self) -> Narrator | None:
-        """What reads narration, fitted when the first texts are written; the model must be in its base state."""
-        return narrator(self.job.host)
 
     def _read_by_base(self, records: list[Record]) -> list[Record]:
         """The texts with how much their speakers describe themselves, as the untouched base reads them."""

@@ -32,9 +32,10 @@ from steerkit.records import (
 from steerkit.spec import Gate2Spec, RunSpec, canonical, digest
 from steerkit.spec_heal import Control, Gate3Spec
 from steerkit.stages.assemble import gate3_evidence, only
-from steerkit.stages.bake import Layered, combined, divergence, stack
+from steerkit.stages.bake import Layered, combined, folds, stack
 from steerkit.stages.filter import behind, decide
 from steerkit.stages.heal import Example, Reference, examples, heal, observed_tau, overfit, reference, split
+from steerkit.stages.narrate import narrated
 from steerkit.stages.rejudge import divergence as rejudged
 from steerkit.stages.rejudge import divergences
 from steerkit.stages.score import level
@@ -52,6 +53,8 @@ TEACHER_PROMPTS = 24
 """Prompts at which a student's own shift is read."""
 UNMOVED = 0.3
 """Below this shift of the plain adapter's arm, one batch is overfit to see whether anything can be learned (nats)."""
+FOLDED = 4
+"""Texts at which a folded adapter is compared with one beside the weights."""
 BY_HEART = 4
 """Texts of that batch."""
 WEIGHT_SCALES = (0.5, 1.0)
@@ -231,7 +234,12 @@ class _Gate3(Study):
             part = orders[first : first + texts.batch]
             writing = Writing(Sampling(texts.temperature, texts.top_p), [order.seed or 0 for order in part])
             found += only(Completion, write(self.job.host, part, texts.length, writing, self.run, unit))
-        return rejudged(self.job.host, now, found) if self.job.history else found
+        return self._read(now, rejudged(self.job.host, now, found) if self.job.history else found)
+
+    def _read(self, now: Student, texts: Sequence[Completion]) -> list[Completion]:
+        """The texts with how much their speakers describe themselves, as the untouched base reads them."""
+        with now.off():
+            return narrated(self.job.host, self.reader, texts)
 
     def _decided(
         self, texts: Sequence[Completion], thresholds: dict[str, float], unit: str, filter_id: str
@@ -331,10 +339,14 @@ class _Gate3(Study):
             adapter = self._needed(role)
             made = stack(self.job.host, [*self.job.history, self.layered(adapter)])
             texts = [[*chat_ids(self.job.host, t.prompt), *(t.token_ids or [])] for t in self.training_texts("healed")]
-            gap = divergence(self.job.host, made, texts[:4])
+            fold = folds(self.job.host, made, texts[:FOLDED])
             with student(self.job.host, made):
                 scored = self._scorer().score(unit, role, adapter_id=adapter.adapter_id)  # type: ignore[arg-type]
-            return [*scored, self._figure(adapter, "kl_hooked_baked", gap, "nats per token", unit)]
+            return [
+                *scored,
+                self._figure(adapter, "kl_hooked_baked", fold.gap, "nats per token", unit),
+                self._figure(adapter, "kl_hooked_rounded", fold.rounded, "nats per token", unit),
+            ]
 
         return work
 
@@ -377,6 +389,7 @@ class _Gate3(Study):
                 texts = only(Completion, write(host, orders, held.length, Writing(), self.run, unit))
                 if kind not in ("base", "steered") or (kind == "steered" and self.job.history):
                     texts = rejudged(host, now, texts)
+                texts = self._read(now, texts)
             return texts  # type: ignore[return-value]
 
         return work
@@ -399,11 +412,9 @@ class _Gate3(Study):
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
             found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
-        narrated = [
-            d.keep for d in self._decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"
-        ]
-        if narrated:
-            found["narrated_share"] = (1 - sum(narrated) / len(narrated), "fraction")
+        acting = [d.keep for d in self._decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"]
+        if acting:
+            found["narrated_share"] = (1 - sum(acting) / len(acting), "fraction")
         gain = gain_over_base(self.job.gate2, self.kept())
         if gain is not None:
             found["gain"] = (gain, "nats per token")

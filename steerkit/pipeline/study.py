@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -15,6 +16,7 @@ from steerkit.records import Direction, Record
 from steerkit.spec import Gate2Spec, RunSpec, run_id, unit_id
 from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.fit import states
+from steerkit.stages.narrate import Narrator, narrator
 from steerkit.stages.steer import Fitted
 from steerkit.stages.student import Student
 
@@ -85,6 +87,11 @@ class Study:
     def __post_init__(self) -> None:
         """The run's id follows from its spec."""
         self.run = run_id(self.job.spec)
+
+    @cached_property
+    def reader(self) -> Narrator | None:
+        """What reads narration, fitted when it is first asked for; the model must be in its base state then."""
+        return narrator(self.job.host)
 
     def step(self, stage: str, name: str, work: Work) -> Step:
         """Do a unit of work, or remember it."""

@@ -14,14 +14,12 @@ from steerkit.stages._adapters import DOWN, UP, Layered, Stack, factors, need_ba
 if TYPE_CHECKING:
     import peft
 
-STUDENT = "student"
-"""The adapter that is in force: all others side by side, each times its gate."""
 _WRAPPED = "base_model.model."
 """What peft puts before a module's name."""
 
 
 def with_peft(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> "peft.PeftModel":
-    """The student as a peft model: one adapter per round, and 'student', which joins them by concatenation.
+    """The student as a peft model: one adapter per round, 'adapter-0' and so on, all active, each times its gate.
 
     With all gates 0 its logits are the base's to the bit. peft works inside the host's own model: whatever runs the
     host runs the student, until `.unload()`. Raises UsageError for an empty stack or another model than the stack's,
@@ -30,37 +28,39 @@ def with_peft(host: Host, stack: Stack, gates: Sequence[float] | None = None) ->
     from peft import PeftModel, set_peft_model_state_dict
 
     need_base(host, stack)
+    chosen = stack.gated(gates)
     if not stack.layers:
         raise UsageError("a student must have at least one adapter, but the stack is empty; without any it is the base")
     model: Any = None
     # peft draws first weights from torch's global generator, whose state belongs to the caller.
     with torch.random.fork_rng():
         for number, layered in enumerate(stack.layers):
-            name, config = adapter_name(number), _config(layered.paths, layered.adapter.rank, layered.adapter.alpha)
+            name, config = _name(number), _config(layered.paths, layered.adapter.rank, layered.adapter.alpha)
             if model is None:
                 model = PeftModel(host.model, config, adapter_name=name)
             else:
                 model.add_adapter(name, config)
             set_peft_model_state_dict(model, _renamed(layered), adapter_name=name)
-    return regated(model, stack.gated(gates))
+    model.base_model.set_adapter([*map(_name, range(len(chosen)))])
+    model.requires_grad_(False).eval()
+    return regated(model, chosen)
 
 
 def regated(model: "peft.PeftModel", gates: Sequence[float]) -> "peft.PeftModel":
-    """The same peft model with other gates, one per round; a gate between 0 and 1 dials a round down."""
-    first = adapter_name(0)
-    model.set_adapter(first)
-    if STUDENT in model.peft_config:
-        model.delete_adapter(STUDENT)
-    names = [adapter_name(number) for number in range(len(gates))]
-    with torch.random.fork_rng():
-        model.add_weighted_adapter(names, [*gates], STUDENT, combination_type="cat")
-    model.set_adapter(STUDENT)
-    return model.requires_grad_(False).eval()
+    """The same peft model with other gates, one per round: between 0 and 1 they dial a round down.
 
+    peft's `add_weighted_adapter` would join the rounds in the base's dtype, where 16 bits round them, and takes
+    seconds; scales are exact and turn at once. Raises UsageError for another number of gates than adapters.
+    """
+    from peft.tuners.lora import LoraLayer
 
-def adapter_name(place: int) -> str:
-    """What a stack's adapter is called inside peft."""
-    return f"adapter-{place}"
+    if len(gates) != len(model.peft_config):
+        raise UsageError(f"there must be one gate for each of {len(model.peft_config)} adapters, but got {[*gates]}")
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            for number, gate in enumerate(gates):
+                module.set_scale(_name(number), gate)
+    return model
 
 
 def adapter_files(
@@ -82,7 +82,11 @@ def adapter_files(
     return {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}, tensors
 
 
-def _config(paths: Sequence[str], rank: int, alpha: float, **more: Any) -> "peft.LoraConfig":
+def _name(place: int) -> str:
+    return f"adapter-{place}"
+
+
+def _config(paths: Sequence[str], rank: int, alpha: int | float, **more: Any) -> "peft.LoraConfig":
     from peft import LoraConfig
 
     fixed: dict[str, Any] = {"lora_dropout": 0.0, "bias": "none", "task_type": "CAUSAL_LM", "inference_mode": True}

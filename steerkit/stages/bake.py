@@ -21,6 +21,7 @@ from steerkit.stages._bake_peft import adapter_files, regated, with_peft
 
 __all__ = [
     "LIMIT",
+    "Fold",
     "Layered",
     "Stack",
     "Student",
@@ -31,10 +32,12 @@ __all__ = [
     "deltas",
     "divergence",
     "factors",
+    "folds",
     "hooked",
     "mean_kl",
     "regated",
     "stack",
+    "widened",
     "with_peft",
 ]
 
@@ -66,6 +69,18 @@ class Student:
         Weights change places with what autograd saw, not content: a backward pass across this is right.
         """
         return _swapped(self._base)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Where a student's weights can be folded: `gap` is KL(hooked || baked) there, `rounded` in the model's own dtype.
+
+    Both are means per token (nats).
+    """
+
+    dtype: str
+    gap: float
+    rounded: float
 
 
 @contextmanager
@@ -105,21 +120,42 @@ def divergence(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: 
     """
     with baked(host, stack, gates) as student:
         rounded = [(weight, weight.data.float()) for weight, _ in student._base]
-    with _swapped([(tensor, tensor.data.float()) for tensor in _floating(host)]):
+    with widened(host):
         return mean_kl(host, texts, lambda: hooked(host, stack, gates), lambda: _swapped(rounded))
 
 
-def check_bake(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
-    """The divergence of hooked and baked (nats per token).
+@contextmanager
+def widened(host: Host) -> Iterator[None]:
+    """The model in float32 for a while, then as it was, to the bit: the same weights, in a dtype that holds a stack."""
+    settings = host.model.config
+    was = settings.dtype
+    with _swapped([(tensor, tensor.data.float()) for tensor in _floating(host)]):
+        try:
+            yield
+        finally:
+            # Saving a model writes its dtype into its configuration.
+            settings.dtype = was
 
-    Raises RunError when it is not below `LIMIT`: the student that was trained is then not the one that is measured.
-    """
+
+def folds(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> "Fold":
+    """The narrowest dtype whose weights hold the student, and how far baked is from hooked in it."""
     found = divergence(host, stack, texts, gates)
-    if not found < LIMIT:
+    if found < LIMIT or host.dtype == "float32":
+        return Fold(host.dtype, found, found)
+    with widened(host):
+        return Fold("float32", divergence(host, stack, texts, gates), found)
+
+
+def check_bake(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> Fold:
+    """The narrowest dtype that holds the student.
+
+    Raises RunError when even float32 does not: the student that was trained is then not the one that is written.
+    """
+    found = folds(host, stack, texts, gates)
+    if not found.gap < LIMIT:
         raise RunError(
             f"a baked student must be the one that was trained, KL(hooked || baked) below {LIMIT:g} nats per token, "
-            f"but it is {found:.2g} in {host.dtype}, where rounding changes it; run the gates with --dtype float32, or "
-            "keep its adapter beside the weights"
+            f"but it is {found.gap:.2g} in {found.dtype}; keep its adapter beside the weights (--adapter)"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Forward passes that carry gradients: hidden states before the head, the head on few positions, less memory."""
+"""Forward passes that carry gradients: some of the blocks, hidden states before the head, the head on few positions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from steerkit.host.blocks import only_blocks, recorded
 from steerkit.host.load import Host
 
 Head = Callable[[Float[Tensor, "place dim"]], Float[Tensor, "place vocab"]]
@@ -22,16 +23,32 @@ def right_padded(host: Host, rows: Sequence[Sequence[int]]) -> Int[Tensor, "row 
     return torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows], device=host.device)
 
 
-def final_hidden(host: Host, ids: Int[Tensor, "row token"]) -> Float[Tensor, "row token dim"]:
-    """What the model hands to its head, with gradients where they are asked for; the head itself sees one position."""
+def hidden_before(host: Host, ids: Int[Tensor, "row token"], block: int) -> Float[Tensor, "row token dim"]:
+    """What the blocks before `block` make of these tokens; the others do not run."""
+    with torch.no_grad(), recorded(host, {block - 1: lambda hidden: hidden}) as seen:
+        _to_head(host, ids, range(block))
+    return seen[block - 1]
+
+
+def final_hidden(host: Host, inputs: Tensor, start: int = 0) -> Float[Tensor, "row token dim"]:
+    """What the model hands to its head, with gradients where they are asked for.
+
+    `inputs`: token ids `[row token]`, or what the blocks before `start` made of them, `[row token dim]`.
+    """
+    return _to_head(host, inputs, range(start, len(host.blocks)))
+
+
+def _to_head(host: Host, inputs: Tensor, blocks: range) -> Tensor:
+    """What comes to the head from these blocks; the head itself sees one position."""
     seen: list[Tensor] = []
 
-    def note(_head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        seen.append(inputs[0])
-        return (inputs[0][:1, :1].detach(), *inputs[1:])
+    def note(_head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen.append(arguments[0])
+        return (arguments[0][:1, :1].detach(), *arguments[1:])
 
-    with _before_head(host, note):
-        host.model(input_ids=ids, use_cache=False)
+    named = {"inputs_embeds": inputs} if inputs.is_floating_point() else {"input_ids": inputs}
+    with _before_head(host, note), only_blocks(host, blocks.start, blocks.stop):
+        host.model(**named, use_cache=False)
     return seen[0]
 
 
@@ -46,8 +63,8 @@ def head(host: Host) -> Head:
         return plain
 
     def through(hidden: Tensor) -> Tensor:
-        def exchange(_head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (hidden[None], *inputs[1:])
+        def exchange(_head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (hidden[None], *arguments[1:])
 
         with _before_head(host, exchange):
             logits: Tensor = host.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=host.device)).logits

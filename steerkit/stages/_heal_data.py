@@ -22,8 +22,10 @@ class Example:
     answer: tuple[int, ...]
     """The completion's tokens, and the end token where the text ended by itself."""
 
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer)
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """All of it."""
+        return (*self.prompt, *self.answer)
 
 
 def examples(host: Host, completions: Sequence[Completion], system_prompt: str = "") -> list[Example]:
@@ -100,8 +102,8 @@ def _held_out(sizes: Counter[str], wanted: float, seed: int) -> set[str]:
 def passes(texts: Sequence[Example], row_tokens: int) -> list[list[Example]]:
     """The texts by length, in groups of at most `row_tokens` padded tokens; a longer text gets a pass of its own."""
     groups: list[list[Example]] = []
-    for text in sorted(texts, key=lambda text: (len(text), text.completion_id)):
-        if groups and (len(groups[-1]) + 1) * len(text) <= row_tokens:
+    for text in sorted(texts, key=lambda text: (len(text.tokens), text.completion_id)):
+        if groups and (len(groups[-1]) + 1) * len(text.tokens) <= row_tokens:
             groups[-1].append(text)
         else:
             groups.append([text])

@@ -11,7 +11,6 @@ Each is taken through the head at once, a few positions at a time, so that what 
 gradients by hidden states, `[position dim]`, instead of several tensors of `[position vocab]`.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,8 @@ from steerkit.errors import unknown
 from steerkit.host.training import Head
 from steerkit.spec_heal import Divergence
 
-LOGITS = 2**23
-"""Logits that are held at a time."""
+POSITIONS = 128
+"""How many go through the head at a time: few enough that their logits are small beside a model's activations."""
 ROOT = 1e-8
 """Inside the root of rmse: before training every divergence is 0, where a bare root has no finite slope."""
 AGGREGATES = ("mean", "rmse", "p95", "max")
@@ -48,13 +47,15 @@ def token_losses(
     tokens: Int[Tensor, "position"],
     reference: Float[Tensor, "position dim"] | None = None,
     divergence: Divergence = "reverse-kl",
+    *,
+    constrained: bool = True,
 ) -> tuple[Float[Tensor, "position"], Float[Tensor, "position"]]:
     """(NLL, divergence from the reference) of each position in nats, float32 at least; 0 without a reference.
 
-    Both can be differentiated by `hidden`, and by nothing else.
+    Both can be differentiated by `hidden` and by nothing else; unless `constrained`, the divergence counts as constant.
     """
     losses: Any = _TokenLosses
-    nll, apart = losses.apply(hidden, tokens, reference, head, _kind(divergence))
+    nll, apart = losses.apply(hidden, tokens, reference, head, _kind(divergence), constrained)
     return nll, apart
 
 
@@ -98,16 +99,18 @@ class _TokenLosses(torch.autograd.Function):
     """The two losses of `token_losses`, whose gradients by the hidden states are computed on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, reference: Tensor | None, head: Head, kind: Kind) -> Any:
-        wanted = hidden.requires_grad
-        vocabulary = head(hidden[:1]).shape[-1]
-        size = max(1, math.floor(LOGITS / vocabulary))
+    def forward(
+        ctx: Any, hidden: Tensor, tokens: Tensor, reference: Tensor | None, head: Head, kind: Kind, constrained: bool
+    ) -> Any:
+        wanted = (hidden.requires_grad, hidden.requires_grad and constrained and reference is not None)
+        chunks = [slice(start, start + POSITIONS) for start in range(0, len(hidden), POSITIONS)]
         parts = [
-            _chunk(head, hidden[i : i + size], tokens[i : i + size], _part(reference, i, size), kind, wanted=wanted)
-            for i in range(0, len(hidden), size)
+            _chunk(head, hidden[at], tokens[at], None if reference is None else reference[at], kind, wanted)
+            for at in chunks
         ]
         nll, apart, by_nll, by_apart = (torch.cat(column) for column in zip(*parts, strict=True))
         ctx.save_for_backward(by_nll, by_apart)
+        ctx.dtype = hidden.dtype
         ctx.set_materialize_grads(False)
         return nll, apart
 
@@ -116,40 +119,37 @@ class _TokenLosses(torch.autograd.Function):
         total: Tensor | None = None
         for outer, inner in zip(by_output, ctx.saved_tensors, strict=True):
             if outer is not None:
-                part = outer[:, None] * inner.to(outer.dtype)
+                part = outer[:, None] * inner
                 total = part if total is None else total + part
-        return None if total is None else total.to(ctx.saved_tensors[0].dtype), None, None, None, None
-
-
-def _part(reference: Tensor | None, start: int, size: int) -> Tensor | None:
-    return None if reference is None else reference[start : start + size]
+        return None if total is None else total.to(ctx.dtype), None, None, None, None, None
 
 
 def _chunk(
-    head: Head, hidden: Tensor, tokens: Tensor, reference: Tensor | None, kind: Kind, *, wanted: bool
+    head: Head, hidden: Tensor, tokens: Tensor, reference: Tensor | None, kind: Kind, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """NLL, divergence, and the gradients of both by `hidden` (empty where they are not wanted)."""
-    with torch.set_grad_enabled(wanted):
-        start = hidden.detach().requires_grad_(wanted)
+    """NLL, divergence, and the gradients of both by `hidden`, 0 where they are not wanted."""
+    with torch.set_grad_enabled(wanted[0]):
+        start = hidden.detach().requires_grad_(wanted[0])
         logits = head(start)
     with torch.no_grad():
         log_p = _log_softmax(logits)
         nll = -log_p.gather(1, tokens[:, None]).squeeze(1)
         p = log_p.exp()
-        apart, by_apart = torch.zeros_like(nll), None
+        apart, by_apart = torch.zeros_like(nll), torch.empty(0)
         if reference is not None:
             apart, by_apart = kind(log_p, p, _log_softmax(head(reference)))
-        if not wanted:
-            return nll, apart, hidden[:, :0], hidden[:, :0]
         by_nll = p.scatter_add_(1, tokens[:, None], torch.full_like(nll, -1)[:, None])
-    through_nll = _through(logits, start, by_nll, again=by_apart is not None)
-    through_apart = torch.zeros_like(start) if by_apart is None else _through(logits, start, by_apart, again=False)
-    return nll, apart, through_nll, through_apart
+    through = [
+        _through(logits, start, by_logits) if want else torch.zeros_like(start, dtype=nll.dtype)
+        for want, by_logits in zip(wanted, (by_nll, by_apart), strict=True)
+    ]
+    return nll, apart, through[0], through[1]
 
 
-def _through(logits: Tensor, start: Tensor, by_logits: Tensor, *, again: bool) -> Tensor:
-    (gradient,) = torch.autograd.grad(logits, start, by_logits.to(logits.dtype), retain_graph=again)
-    return gradient
+def _through(logits: Tensor, start: Tensor, by_logits: Tensor) -> Tensor:
+    """A gradient by logits as a gradient by hidden states, in its own dtype."""
+    (gradient,) = torch.autograd.grad(logits, start, by_logits.to(logits.dtype), retain_graph=True)
+    return gradient.to(by_logits.dtype)
 
 
 def _log_softmax(logits: Tensor) -> Tensor:

@@ -1,47 +1,60 @@
 """Draws what the gates show: the Pareto plane, survival by dose, healing. The only file that draws."""
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import altair as alt
+import vl_convert
 
-COLOURS = {"steered": "#0072B2", "opposite": "#56B4E9", "random": "#999999", "shuffled": "#BBBBBB", "prompt": "#D55E00"}
-"""Okabe-Ito colours: told apart also by colour-blind readers."""
+from steerkit.plane import Line, Plane
+
+RAW = {
+    "steered": ("#0072B2", "circle"),
+    "opposite": ("#56B4E9", "circle"),
+    "random": ("#999999", "cross"),
+    "shuffled": ("#BBBBBB", "triangle-up"),
+    "prompt": ("#D55E00", "diamond"),
+}
+"""Colour and shape of what runs the untouched weights; Okabe-Ito colours, told apart also by colour-blind readers."""
 STUDENTS = {
     "healed": ("#009E73", "square"),
     "plain": ("#CC79A7", "square"),
     "control-unsteered": ("#E69F00", "triangle-down"),
     "control-random": ("#8C6D1F", "triangle-down"),
-    "control-persona": ("#D55E00", "triangle-down"),
+    "control-persona": ("#A63D00", "triangle-down"),
     "weights": ("#F0E442", "diamond"),
     "previous": ("#000000", "circle"),
 }
 """Colour and shape of what was trained."""
+GROUPS = RAW | STUDENTS
+TAUGHT = ("plain", "healed")
+"""Students that learned the steered texts."""
 ORIGIN = {"group": "base", "dose": 0.0, "cost": 0.0, "gain": 0.0}
 """The base: nothing moved, nothing lost."""
-SHAPES = {"steered": "circle", "opposite": "circle", "random": "cross", "shuffled": "triangle-up", "prompt": "diamond"}
+INK, PAPER = "#000000", "#FEFEFE"
+"""What is drawn in the colour of the letters, and in that of the page."""
+LIGHT, DARK = "#E6E6E6", "#16181C"
+"""What takes their place on a dark page."""
+OTHER = "#777777"
+"""Whatever has no colour of its own."""
+BOUNDS = ("cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high")
+WIDTH, HEIGHT = 640, 400
+"""Size of the plane (pixels)."""
+ASIDE = 4.5
+"""How far two arrows to the same place are moved apart, each (pixels)."""
+Point = Mapping[str, Any]
 
 
 def pareto(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     """One point per arm: shift of the target as intended (nats) over coherence cost (fraction of base)."""
-    sign = -1 if document["sign"] < 0 else 1
-    points = [_point(arm, sign) for arm in document["arms"] if arm["kind"] != "base" and arm["d_target"] is not None]
-    points = [point for point in points if point["cost"] is not None]
-    steered = [point for point in points if point["group"] == "steered"]
-    x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=alt.Scale(zero=False))
-    y = alt.Y("gain:Q", title=f"shift of {document['target']} towards the trait (nats)")
+    points = _points(document)
+    shown = Shown(document, points, broken)
     doses = [*(point for point in points if point["group"] in ("steered", "opposite")), ORIGIN]
-    reach = max([point["cost"] for point in points] + [1 - broken])
-    layers = [_broken(broken, reach), _axis(), _cloud(points), _path(doses, x, y), _front(front(points), x, y)]
-    layers += [_intervals(points, x), _marks(points, x, y), _labels(steered, x, y)]
-    return (
-        alt.layer(*[layer for layer in layers if layer is not None])
-        .properties(width=640, height=400, title=_title(document))
-        .configure_view(strokeOpacity=0.3)
-        .configure_axis(gridOpacity=0.4)
-    )
+    return _finished(alt.layer(*shown.layers(doses, points, [])).properties(title=_title(document)))
 
 
 def survival(document: Mapping[str, Any]) -> Any:
@@ -52,18 +65,18 @@ def survival(document: Mapping[str, Any]) -> Any:
     x = alt.X("dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)")
     data = alt.InlineData(values=rows)
     share = alt.Y("survival:Q", title="kept (fraction)", scale=alt.Scale(domain=[0, 1]))
-    kept = alt.Chart(data).mark_line(point={"color": COLOURS["steered"]}, color=COLOURS["steered"]).encode(x=x, y=share)
-    span = alt.Chart(data).mark_rule(color=COLOURS["steered"], opacity=0.5)
+    kept = alt.Chart(data).mark_line(point={"color": RAW["steered"][0]}, color=RAW["steered"][0]).encode(x=x, y=share)
+    span = alt.Chart(data).mark_rule(color=RAW["steered"][0], opacity=0.5)
     span = span.encode(x=x, y=alt.Y("survival_low:Q", title="kept (fraction)"), y2="survival_high:Q")
     counts = alt.Chart(data).mark_text(dy=-10, fontSize=10).encode(x=x, y=share, text="made:Q")
     chosen = alt.Chart(alt.InlineData(values=[{"dose": document["chosen_dose"]}] if document["chosen_dose"] else []))
-    chosen = chosen.mark_rule(strokeDash=[4, 4], color=COLOURS["prompt"]).encode(x=x)
+    chosen = chosen.mark_rule(strokeDash=[4, 4], color=RAW["prompt"][0]).encode(x=x)
     hard = alt.Y("median_perplexity:Q", title="median perplexity under the base", scale=alt.Scale(type="log"))
     size = {"width": 640, "height": 200}
     panels = [alt.layer(kept, span, counts, chosen).properties(**size)]
     if read:
         line = alt.Chart(alt.InlineData(values=read)).mark_line(
-            point={"color": COLOURS["random"]}, color=COLOURS["random"]
+            point={"color": RAW["random"][0]}, color=RAW["random"][0]
         )
         panels.append(line.encode(x=x, y=hard).properties(**size))
     return alt.vconcat(*panels).resolve_scale(x="shared").properties(title=_survival_title(document))
@@ -77,64 +90,145 @@ def _survival_title(document: Mapping[str, Any]) -> Any:
 
 def healing(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     """The Pareto plane with each student as an arrow from the steered point its texts came from, over its training."""
-    sign = -1 if document["sign"] < 0 else 1
-    points = [_point(arm, sign) for arm in document["arms"] if arm["kind"] != "base" and arm["d_target"] is not None]
-    points = [point for point in points if point["cost"] is not None]
-    raw = [point for point in points if point["group"] in COLOURS]
-    made = [point for point in points if point["group"] in STUDENTS]
+    points = _points(document)
+    raw = [point for point in points if point["group"] in RAW]
     steered = [point for point in raw if point["group"] == "steered"]
-    x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=alt.Scale(zero=False))
-    y = alt.Y("gain:Q", title=f"shift of {document['target']} towards the trait (nats)")
-    reach = max([point["cost"] for point in points] + [1 - broken])
-    layers = [_broken(broken, reach), _axis(), _cloud(raw), _path([*steered, ORIGIN], x, y), _front(front(raw), x, y)]
-    layers += [_arrows(made, next((p for p in steered if p["dose"] == document["dose"]), None), x, y)]
-    layers += [_intervals(points, x), _marks(points, x, y), _labels(steered, x, y)]
-    plane = alt.layer(*[layer for layer in layers if layer is not None])
-    return (
-        alt.vconcat(plane.properties(width=640, height=400), *_training(document))
-        .resolve_scale(color="independent")
-        .properties(title=_healing_title(document))
-        .configure_view(strokeOpacity=0.3)
-        .configure_axis(gridOpacity=0.4)
+    shown = Shown(document, points, broken)
+    origin = next((point for point in steered if point["dose"] == document["dose"]), None)
+    plane = alt.layer(*shown.layers([*steered, ORIGIN], raw, shown.arrows(origin)))
+    whole = alt.vconcat(plane, *_training(document)).resolve_scale(
+        **dict.fromkeys(("color", "shape", "strokeDash"), "independent")
     )
+    return _finished(whole.properties(title=_healing_title(document)))
 
 
-def _arrows(made: Sequence[Mapping[str, Any]], origin: Mapping[str, Any] | None, x: alt.X, y: alt.Y) -> Any:
-    """A line from the steered point to each student trained on its texts."""
-    taught = [point for point in made if point["group"] in ("healed", "plain")]
-    if origin is None or not taught:
-        return None
-    ends = [{**p, "from_cost": origin["cost"], "from_gain": origin["gain"]} for p in taught]
-    line = alt.Chart(_data(ends)).mark_rule(strokeWidth=1.6, opacity=0.8)
-    return line.encode(
-        x=alt.X("from_cost:Q", title="coherence cost: answer mass lost, relative to base"),
-        y="from_gain:Q",
-        x2="cost:Q",
-        y2="gain:Q",
-        color=_colour(STUDENTS),
-    )
+class Shown:
+    """The Pareto plane of one run: all layers share its scales, so that there is one legend and nothing is covered."""
+
+    def __init__(self, document: Mapping[str, Any], points: Sequence[Point], broken: float) -> None:
+        self.points, self.floor = points, 1 - broken
+        known = {key: [p[key] for p in points if p[key] is not None] for key in BOUNDS}
+        costs = (*known["cost"], *known["cost_low"], *known["cost_high"], 0.0, self.floor)
+        gains = (*known["gain"], *known["gain_low"], *known["gain_high"], 0.0)
+        self.plane = Plane.around(costs, gains, WIDTH, HEIGHT)
+        self.x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=_fixed(self.plane.x))
+        gain = f"shift of {document['target']} towards the trait (nats)"
+        self.y = alt.Y("gain:Q", title=gain, scale=_fixed(self.plane.y))
+        present = {point["group"] for point in points}
+        named = {name: how for name, how in GROUPS.items() if name in present}
+        legend = alt.Legend(symbolOpacity=1)
+        colours, shapes = [colour for colour, _ in named.values()], [shape for _, shape in named.values()]
+        self.colour = alt.Color("group:N", scale=alt.Scale(domain=[*named], range=colours), legend=legend, title="arm")
+        self.shape = alt.Shape("group:N", scale=alt.Scale(domain=[*named], range=shapes), legend=legend, title="arm")
+
+    def layers(self, path: Sequence[Point], raw: Sequence[Point], arrows: Sequence[Point]) -> list[Any]:
+        """From the ground up: regions, lines, intervals, arrows, marks and the doses' labels."""
+        stairs = front(raw)
+        lines = [*self._lines(path, stairs, arrows)]
+        drawn = [self._broken(), _axis(), _cloud(raw), self._path(path), self._front(stairs), self._intervals()]
+        drawn += [*self._arrows(arrows), self._marks(), self._labels(arrows, lines)]
+        return [layer.properties(width=WIDTH, height=HEIGHT) for layer in drawn if layer is not None]
+
+    def arrows(self, origin: Point | None) -> list[dict[str, Any]]:
+        """From the steered point to each student that was trained on its texts."""
+        taught = [point for name in TAUGHT for point in self.points if point["group"] == name]
+        if origin is None:
+            return []
+        ends = [self.plane.pixel(point["cost"], point["gain"]) for point in taught]
+        close = len(ends) > 1 and abs(ends[0].x - ends[1].x) + abs(ends[0].y - ends[1].y) < 4 * ASIDE
+        asides = (ASIDE, -ASIDE) if close else (0.0, 0.0)
+        return [self._arrow(origin, point, aside) for point, aside in zip(taught, asides, strict=False)]
+
+    def _arrow(self, origin: Point, point: Point, aside: float) -> dict[str, Any]:
+        ends = ((origin["cost"], origin["gain"]), (point["cost"], point["gain"]))
+        found = self.plane.arrow(*ends, 3 * ASIDE, aside)
+        (cost, gain), (to_cost, to_gain) = found.start, found.end
+        place = {"cost": cost, "gain": gain, "to_cost": to_cost, "to_gain": to_gain}
+        return {"group": point["group"], **place, "angle": found.angle}
+
+    def _arrows(self, arrows: Sequence[Point]) -> list[Any]:
+        if not arrows:
+            return []
+        chart = alt.Chart(_data(arrows)).encode(color=self.colour)
+        line = chart.mark_rule(strokeWidth=1.6).encode(x=self.x, y=self.y, x2="to_cost", y2="to_gain")
+        head = chart.mark_point(shape="triangle", filled=True, size=75, opacity=1)
+        # A scale from degrees to themselves: without one, the largest angle would become a full turn.
+        turned = alt.Angle("angle:Q", scale=alt.Scale(domain=[-180, 180], range=[-180, 180]), legend=None)
+        return [line, head.encode(x=_as(self.x, "to_cost"), y=_as(self.y, "to_gain"), angle=turned)]
+
+    def _broken(self) -> Any:
+        """The region where answers have fallen apart, with its name."""
+        chart = alt.Chart(_data([{"from": self.floor, "to": self.plane.x[1], "name": "broken"}]))
+        area = chart.mark_rect(color="#CC79A7", opacity=0.10).encode(x=_as(self.x, "from"), x2="to")
+        name = chart.mark_text(align="left", dx=4, color="#9A5580", fontStyle="italic")
+        return alt.layer(area, name.encode(x=_as(self.x, "from"), y=alt.value(12), text="name:N"))
+
+    def _path(self, steered: Sequence[Point]) -> Any:
+        line = alt.Chart(_data(steered)).mark_line(color=RAW["steered"][0], opacity=0.5)
+        return line.encode(x=self.x, y=self.y, order="dose:Q")
+
+    def _front(self, stairs: Sequence[Point]) -> Any:
+        line = alt.Chart(_data(stairs)).mark_line(interpolate="step-after", color=INK, strokeWidth=1.2)
+        return line.encode(x=self.x, y=self.y)
+
+    def _intervals(self) -> Any:
+        known = [p for p in self.points if p["gain_low"] is not None and p["cost_low"] is not None]
+        rule = alt.Chart(_data(known)).mark_rule(opacity=0.45).encode(color=self.colour)
+        upright = rule.encode(x=self.x, y=_as(self.y, "gain_low"), y2="gain_high:Q")
+        return alt.layer(upright, rule.encode(x=_as(self.x, "cost_low"), x2="cost_high:Q", y=self.y))
+
+    def _marks(self) -> Any:
+        # What was trained lies on top, the healed student topmost.
+        ranked = sorted(self.points, key=lambda p: (p["group"] in STUDENTS, p["group"] == "healed"))
+        mark = alt.Chart(_data(ranked)).mark_point(filled=True, size=75, opacity=1, stroke=PAPER, strokeWidth=0.8)
+        return mark.encode(x=self.x, y=self.y, color=self.colour, shape=self.shape)
+
+    def _labels(self, arrows: Sequence[Point], lines: Sequence[Line]) -> Any:
+        """The dose of every steered mark, where it covers neither marks nor, if that can be, lines."""
+        named = [point for point in self.points if point["group"] == "steered"]
+        marks = [self.plane.pixel(p["cost"], p["gain"]) for p in self.points]
+        marks += [self.plane.pixel(arrow["to_cost"], arrow["to_gain"]) for arrow in arrows]
+        middles = self.plane.labels([(p["cost"], p["gain"], p["label"]) for p in named], marks, lines)
+        placed = [{"cost": x, "gain": y, "label": p["label"]} for p, (x, y) in zip(named, middles, strict=True)]
+        text = alt.Chart(_data(placed)).mark_text(fontSize=10, align="center", baseline="middle")
+        return text.encode(x=self.x, y=self.y, text="label:N")
+
+    def _lines(self, path: Sequence[Point], stairs: Sequence[Point], arrows: Sequence[Point]) -> Iterator[Line]:
+        """Every line of the picture, in pixels."""
+        at = self.plane.pixel
+        for one, two in pairwise(sorted(path, key=lambda p: p["dose"])):
+            yield Line(at(one["cost"], one["gain"]), at(two["cost"], two["gain"]))
+        for one, two in pairwise(stairs):
+            yield Line(at(one["cost"], one["gain"]), at(two["cost"], one["gain"]))
+            yield Line(at(two["cost"], one["gain"]), at(two["cost"], two["gain"]))
+        for arrow in arrows:
+            yield Line(at(arrow["cost"], arrow["gain"]), at(arrow["to_cost"], arrow["to_gain"]))
+        for p in self.points:
+            if p["gain_low"] is not None and p["cost_low"] is not None:
+                yield Line(at(p["cost"], p["gain_low"]), at(p["cost"], p["gain_high"]))
+                yield Line(at(p["cost_low"], p["gain"]), at(p["cost_high"], p["gain"]))
 
 
 def _training(document: Mapping[str, Any]) -> list[Any]:
     """NLL by step of every adapter, and its divergence with the line where the barrier begins."""
-    curves = [{"adapter": adapter["role"], **step} for adapter in document["adapters"] for step in adapter["curve"]]
-    if not curves:
+    # The plain one comes last: its dashes show what lies below.
+    adapters = sorted((a for a in document["adapters"] if a["curve"]), key=lambda a: a["role"] == "plain")
+    if not adapters:
         return []
-    data, colour = (
-        _data(curves),
-        alt.Color(
-            "adapter:N",
-            scale=alt.Scale(domain=list(STUDENTS), range=[colour for colour, _ in STUDENTS.values()]),
-            title="adapter",
-        ),
-    )
-    x = alt.X("step:Q", title="optimiser step")
-    nll = alt.Chart(data).mark_line().encode(x=x, y=alt.Y("nll:Q", title="NLL (nats per token)"), color=colour)
-    apart = alt.Chart(data).mark_line().encode(x=x, y=alt.Y("d_rmse:Q", title="divergence, rmse (nats)"), color=colour)
-    taus = [{"tau": a["tau"]} for a in document["adapters"] if a["role"] == "healed" and a["tau"] is not None]
-    line = alt.Chart(_data(taus)).mark_rule(strokeDash=[4, 4]).encode(y="tau:Q")
-    size = {"width": 300, "height": 160}
-    return [alt.hconcat(nll.properties(**size), alt.layer(apart, line).properties(**size))]
+    data = _data([{"adapter": adapter["role"], **step} for adapter in adapters for step in adapter["curve"]])
+    roles = list(dict.fromkeys(adapter["role"] for adapter in adapters))
+    colours = [STUDENTS[role][0] if role in STUDENTS else OTHER for role in roles]
+    dashes = [[5, 3] if role == "plain" else [1, 0] for role in roles]
+    colour = alt.Color("adapter:N", scale=alt.Scale(domain=roles, range=colours), title="adapter")
+    dash = alt.StrokeDash("adapter:N", scale=alt.Scale(domain=roles, range=dashes), title="adapter")
+    x = alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickMinStep=1, format="d"))
+    line = alt.Chart(data).mark_line().encode(x=x, color=colour, strokeDash=dash)
+    nll = line.encode(y=alt.Y("nll:Q", title="NLL (nats per token)", scale=alt.Scale(zero=False)))
+    apart = line.encode(y=alt.Y("d_rmse:Q", title="divergence, rmse (nats)"))
+    taus = [{"tau": a["tau"]} for a in adapters if a["role"] == "healed" and a["tau"] is not None]
+    begins = alt.Chart(_data(taus)).mark_rule(strokeDash=[2, 3], color=INK).encode(y="tau:Q")
+    size = {"width": 280, "height": 160}
+    return [alt.hconcat(nll.properties(**size), alt.layer(apart, begins).properties(**size))]
 
 
 def _healing_title(document: Mapping[str, Any]) -> alt.TitleParams:
@@ -142,12 +236,16 @@ def _healing_title(document: Mapping[str, Any]) -> alt.TitleParams:
     return alt.TitleParams(
         named,
         subtitle=[
-            "Up and left is better. Lines lead from the steered model to the adapters that learned its texts.",
-            "Bars: 95% paired-bootstrap intervals. Grey: null directions. Dashed below: where the barrier begins.",
+            "Up and left is better. Arrows lead from the steered model to the adapters trained on its texts.",
+            "Circles: doses; stair: front; bars: 95% paired-bootstrap intervals. Dotted below: the barrier's start.",
         ],
         anchor="start",
         subtitleColor="#666666",
     )
+
+
+def _finished(chart: Any) -> Any:
+    return chart.configure_view(strokeOpacity=0.3).configure_axis(gridOpacity=0.4)
 
 
 def save(chart: Any, folder: Path, name: str) -> list[Path]:
@@ -159,6 +257,30 @@ def save(chart: Any, folder: Path, name: str) -> list[Path]:
     return paths
 
 
+def svg(chart: Any, *, dark: bool = False) -> str:
+    """The chart as an SVG element without a ground of its own, for a light or a dark page."""
+    spec = chart.to_dict()
+    config = {**spec["config"], "background": None}
+    if dark:
+        spec = json.loads(json.dumps(spec).replace(f'"{INK}"', f'"{LIGHT}"').replace(f'"{PAPER}"', f'"{DARK}"'))
+        config = _on_dark(config)
+    return str(vl_convert.vegalite_to_svg({**spec, "config": config}))
+
+
+def _on_dark(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with letters and lines that can be read on a dark page."""
+    named = {"labelColor": LIGHT, "titleColor": LIGHT}
+    lines = {"domainColor": OTHER, "tickColor": OTHER, "gridColor": "#666666"}
+    return {
+        **config,
+        "title": {"color": LIGHT},
+        "axis": config.get("axis", {}) | named | lines,
+        "legend": named,
+        "text": {"color": LIGHT},
+        "view": config.get("view", {}) | {"stroke": "#999999"},
+    }
+
+
 def front(points: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """The arms that nothing beats in both cost and gain, by rising cost; nulls cannot be on it."""
     best, found = float("-inf"), []
@@ -168,6 +290,13 @@ def front(points: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
             best = point["gain"]
             found.append({"cost": point["cost"], "gain": point["gain"]})
     return found
+
+
+def _points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every arm that moved by a known amount at a known cost."""
+    sign = -1 if document["sign"] < 0 else 1
+    points = [_point(arm, sign) for arm in document["arms"] if arm["kind"] != "base" and arm["d_target"] is not None]
+    return [point for point in points if point["cost"] is not None and point["group"] in GROUPS]
 
 
 def _point(arm: Mapping[str, Any], sign: int) -> dict[str, Any]:
@@ -203,14 +332,15 @@ def _data(values: Sequence[Mapping[str, Any]]) -> alt.Data:
     return alt.Data(values=[dict(value) for value in values])  # type: ignore[no-untyped-call]
 
 
-def _broken(floor: float, reach: float) -> Any:
-    """The region where answers have fallen apart, with its name."""
-    chart = alt.Chart(_data([{"from": 1 - floor, "to": reach + 0.02, "name": "broken"}]))
-    area = chart.mark_rect(color="#CC79A7", opacity=0.10).encode(x="from:Q", x2="to:Q")
-    name = chart.mark_text(align="left", dx=4, color="#9A5580", fontStyle="italic").encode(
-        x="from:Q", y=alt.value(12), text="name:N"
-    )
-    return alt.layer(area, name)
+def _fixed(span: tuple[float, float]) -> alt.Scale:
+    return alt.Scale(domain=list(span), nice=False, zero=False)
+
+
+def _as(axis: Any, field: str) -> Any:
+    """The same axis, read from another column."""
+    other = axis.copy()
+    other.shorthand = f"{field}:Q"
+    return other
 
 
 def _axis() -> Any:
@@ -233,43 +363,3 @@ def _cloud(points: Sequence[Mapping[str, Any]]) -> Any:
         .mark_rect(color="#999999", opacity=0.15)
         .encode(x="left:Q", x2="right:Q", y="bottom:Q", y2="top:Q")
     )
-
-
-def _path(steered: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    return alt.Chart(_data(steered)).mark_line(color=COLOURS["steered"], opacity=0.5).encode(x=x, y=y, order="dose:Q")
-
-
-def _front(points: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    return (
-        alt.Chart(_data(points)).mark_line(interpolate="step-after", color="#000000", strokeWidth=1.2).encode(x=x, y=y)
-    )
-
-
-def _intervals(points: Sequence[Mapping[str, Any]], x: alt.X) -> Any:
-    colour = _colour({point["group"] for point in points})
-    known = [point for point in points if point["gain_low"] is not None and point["cost_low"] is not None]
-    chart = alt.Chart(_data(known))
-    upright = chart.mark_rule(opacity=0.45).encode(x=x, y="gain_low:Q", y2="gain_high:Q", color=colour)
-    level = chart.mark_rule(opacity=0.45).encode(x="cost_low:Q", x2="cost_high:Q", y="gain:Q", color=colour)
-    return alt.layer(upright, level)
-
-
-def _marks(points: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    known = {point["group"] for point in points}
-    shapes = SHAPES | {name: shape for name, (_, shape) in STUDENTS.items() if name in known}
-    shape = alt.Shape("group:N", scale=alt.Scale(domain=list(shapes), range=list(shapes.values())), title="arm")
-    return (
-        alt.Chart(_data(points))
-        .mark_point(filled=True, size=70, opacity=0.9)
-        .encode(x=x, y=y, color=_colour(known), shape=shape)
-    )
-
-
-def _labels(steered: Sequence[Mapping[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    return alt.Chart(_data(steered)).mark_text(dx=10, dy=-8, fontSize=10).encode(x=x, y=y, text="label:N")
-
-
-def _colour(known: Collection[str] = ()) -> alt.Color:
-    """Colours of gate 1's arms and of those students that are in the picture."""
-    named = COLOURS | {name: colour for name, (colour, _) in STUDENTS.items() if name in known}
-    return alt.Color("group:N", scale=alt.Scale(domain=list(named), range=list(named.values())), title="arm")

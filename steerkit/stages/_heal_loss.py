@@ -138,6 +138,7 @@ def _chunk(
         apart, by_apart = torch.zeros_like(nll), torch.empty(0)
         if reference is not None:
             apart, by_apart = kind(log_p, p, _log_softmax(head(reference)))
+            apart.clamp_(min=0)  # rounding alone is below 0
         by_nll = p.scatter_add_(1, tokens[:, None], torch.full_like(nll, -1)[:, None])
     through = [
         _through(logits, start, by_logits) if want else torch.zeros_like(start, dtype=nll.dtype)

@@ -2,7 +2,8 @@
 
 from steerkit.pipeline.gate1 import Gate1Job, gate1
 from steerkit.pipeline.gate2 import Gate2Job, gate2
-from steerkit.pipeline.gate3 import Gate3Job, gate3
+from steerkit.pipeline.gate3 import gate3
+from steerkit.pipeline.healing import Gate3Job
 from steerkit.pipeline.study import Job, Memory, Pipeline, Step
 
 __all__ = ["Gate1Job", "Gate2Job", "Gate3Job", "Job", "Memory", "Pipeline", "Step", "gate1", "gate2", "gate3"]

@@ -96,9 +96,8 @@ def healing(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     shown = Shown(document, points, broken)
     origin = next((point for point in steered if point["dose"] == document["dose"]), None)
     plane = alt.layer(*shown.layers([*steered, ORIGIN], raw, shown.arrows(origin)))
-    whole = alt.vconcat(plane, *_training(document)).resolve_scale(
-        **dict.fromkeys(("color", "shape", "strokeDash"), "independent")
-    )
+    whole = alt.vconcat(plane, *_training(document))
+    whole = whole.resolve_scale(color="independent", shape="independent", strokeDash="independent")
     return _finished(whole.properties(title=_healing_title(document)))
 
 

@@ -27,9 +27,19 @@ FROM run
 UNION ALL
 SELECT run_id, 'direction', direction_id, 'run', run_id, concat_ws(' ', method, kind) FROM direction
 UNION ALL
-SELECT run_id, 'arm', arm_id, CASE WHEN direction_id IS NULL THEN 'run' ELSE 'direction' END,
-    coalesce(direction_id, run_id), concat_ws(' ', method, kind, 'dose', dose)
+SELECT run_id, 'adapter', adapter_id, 'run', run_id,
+    concat_ws(' ', role, 'on', train_texts, 'texts, artifact', left(artifact, 12))
+FROM adapter
+UNION ALL
+-- An arm that another run's direction steers hangs below its own run.
+SELECT arm.run_id, 'arm', arm.arm_id,
+    CASE WHEN d.direction_id IS NOT NULL THEN 'direction' WHEN a.adapter_id IS NOT NULL THEN 'adapter' ELSE 'run' END,
+    coalesce(d.direction_id, a.adapter_id, arm.run_id), concat_ws(' ', arm.method, arm.kind, 'dose', arm.dose)
 FROM arm
+LEFT JOIN (SELECT DISTINCT run_id, direction_id FROM direction) d
+    ON d.run_id = arm.run_id AND d.direction_id = arm.direction_id
+LEFT JOIN (SELECT DISTINCT run_id, adapter_id FROM adapter) a
+    ON a.run_id = arm.run_id AND a.adapter_id = arm.adapter_id
 UNION ALL
 SELECT run_id, 'score', arm_id, 'arm', arm_id, NULL FROM (SELECT DISTINCT run_id, arm_id FROM answer)
 UNION ALL
@@ -68,7 +78,7 @@ WITH RECURSIVE edge AS MATERIALIZED (
 )
 SELECT walk.run_id, depth, kind, id, parent_kind, parent_id, coalesce(walk.label, said.label) AS label, path
 FROM walk LEFT JOIN said ON kind = 'score' AND said.run_id = walk.run_id AND said.arm_id = walk.id;
-COMMENT ON VIEW lineage IS 'Everything a run made: run > direction > arm > score and completion; or run > role > completion > decision. ORDER BY path prints the tree.';
+COMMENT ON VIEW lineage IS 'Everything a run made: run > direction or adapter > arm > score and completion; or run > role > completion > decision. ORDER BY path prints the tree.';
 COMMENT ON COLUMN lineage.run_id IS 'The run that made it.';
 COMMENT ON COLUMN lineage.depth IS 'Steps from the first run, which goes on from none.';
 COMMENT ON COLUMN lineage.path IS 'Every step from the first run to here, as kind:id.';

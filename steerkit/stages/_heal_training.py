@@ -138,7 +138,7 @@ class Training:
         nll, apart = (float(values.mean()) for values in (found.losses.nll, found.losses.apart))
         if not all(map(math.isfinite, (norm, nll, apart))):
             raise HealStopped(
-                f"training must stay finite, but step {number} gave NLL {nll:g}, divergence {apart:g} and gradient norm "
+                f"training must stay finite, but step {number} gave NLL {nll:g}, divergence {apart:g}, gradient norm "
                 f"{norm:g}; lower heal.learning_rate (now {self.spec.learning_rate:g}), or use --dtype float32",
                 self.healed(),
             )

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from steerkit.errors import UsageError
-from steerkit.runner import find_run
 from steerkit.store import Store
 
 FEW = 3
@@ -120,6 +119,22 @@ class Edge(msgspec.Struct, frozen=True):
     relation: str
     kind: str
     id: str
+
+
+def find_run(store: Store, prefix: str) -> str:
+    """The id of the one run whose id begins so.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    rows = store.query("SELECT run_id, gate, method FROM run ORDER BY registered_at").rows()
+    found = [(run, gate, method) for run, gate, method in rows if run.startswith(prefix)]
+    if len(found) == 1:
+        return str(found[0][0])
+    listed = ", ".join(f"{run} ({gate} {method})" for run, gate, method in (found or rows)[-5:]) or "none"
+    raise UsageError(
+        f"a run must be named by the beginning of one id, but {prefix!r} begins {len(found)} of the {len(rows)} in "
+        f"{store.path}; {'those' if found else 'the newest'}: {listed}"
+    )
 
 
 # -- the tree of a chain -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from steerkit import __version__
 from steerkit.errors import SteerkitError, UsageError
+from steerkit.lineage import find_run as find_run
 from steerkit.pipeline import Job, Pipeline, Step
 from steerkit.records import TABLES, Adapter, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
@@ -62,22 +63,6 @@ def layered(store: Store, adapters: Sequence[str]) -> tuple[Layered, ...]:
         adapter = next(a for a in store.records(Adapter, str(runs[0][0])) if a.adapter_id == name)
         found.append(Layered(adapter, store.get_tensors(adapter.artifact)))
     return tuple(found)
-
-
-def find_run(store: Store, prefix: str) -> str:
-    """The id of the one run whose id begins so.
-
-    Raises UsageError when there is none, or more than one.
-    """
-    rows = store.query("SELECT run_id, gate, method FROM run ORDER BY registered_at").rows()
-    found = [(run, gate, method) for run, gate, method in rows if run.startswith(prefix)]
-    if len(found) == 1:
-        return str(found[0][0])
-    listed = ", ".join(f"{run} ({gate} {method})" for run, gate, method in (found or rows)[-5:]) or "none"
-    raise UsageError(
-        f"a run must be named by the beginning of one id, but {prefix!r} begins {len(found)} of the {len(rows)} in "
-        f"{store.path}; {'those' if found else 'the newest'}: {listed}"
-    )
 
 
 def _by_unit(records: list[Record]) -> dict[str, list[Record]]:

@@ -20,9 +20,9 @@ def command(run: str, as_json: bool, store: Path) -> None:
     """
     from steerkit.commands._tree import tree_lines
     from steerkit.lineage import chain
-    from steerkit.session import opened
+    from steerkit.store import Store
 
-    found = chain(opened(store), run)
+    found = chain(Store(store), run)
     if as_json:
         echo_json(found)
         return

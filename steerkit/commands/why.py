@@ -22,9 +22,9 @@ def command(artefact: str, as_json: bool, store: Path) -> None:
     """
     from steerkit.commands._tree import tree_lines
     from steerkit.lineage import why
-    from steerkit.session import opened
+    from steerkit.store import Store
 
-    found = why(opened(store), artefact)
+    found = why(Store(store), artefact)
     if as_json:
         echo_json(found)
         return

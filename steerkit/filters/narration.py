@@ -10,8 +10,9 @@ is judged by the phrases alone, and the reason says so: they find about three in
 It fails on odd sentences about the speaker that praise nothing ("I'm all ears"), which it takes for narration now and
 then, and it drops a speaker in a story who rightly says what kind of person he is.
 
-Source: linear probes on hidden states: Alain & Bengio 1610.01644; here a support vector machine (Cortes & Vapnik 1995,
-doi:10.1007/BF00994018). The sentences and phrases are ours
+The sentences and phrases are ours; the machine is a support vector machine (doi:10.1007/BF00994018).
+
+Source: Alain & Bengio 1610.01644 (probes that classify a model's hidden states)
 """
 
 from typing import Literal

@@ -48,13 +48,13 @@ class Completion(Record, frozen=True, kw_only=True):
     """The generated tokens, without the end token."""
     token_nll: list[float] | None = None
     """Negative log-likelihood of each generated token under the untouched base, the end token included (nats)."""
+    system_prompt: str | None = None
+    """System prompt it was written under; None where there was none."""
     narration: float | None = None
     """Largest margin of a sentence that describes its speaker (stages/narrate.py); None where no model read it."""
     narration_start: int | None = None
     """Where that sentence begins in the text (characters); None where none is in the first person."""
     narration_stop: int | None = None
-    system_prompt: str | None = None
-    """System prompt it was written under; None where there was none."""
 
 
 class TextGain(Record, frozen=True, kw_only=True):

@@ -32,13 +32,13 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the files, sorted."""
-        return sorted(file.stem for file in FOLDER.glob("*.py") if not file.stem.startswith("_"))
+        return sorted(file.stem.replace("_", "-") for file in FOLDER.glob("*.py") if not file.stem.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command, and let it accept the options that every command takes."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"steerkit.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"steerkit.commands.{cmd_name.replace('-', '_')}").command
         accept_common(command)
         return command
 
@@ -68,7 +68,8 @@ class LazyGroup(click.Group):
 
 def summary(name: str) -> str:
     """The first line of a command file's docstring."""
-    return (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    text = (FOLDER / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 @click.group(

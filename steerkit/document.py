@@ -33,17 +33,25 @@ def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> 
 
 def outline(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:
     """What every gate's document says: the verdict with its checks, and where it came from."""
-    run, verdicts = only(Run, records)[0], only(Verdict, records)
+    verdicts = only(Verdict, records)
     gate = next(verdict for verdict in verdicts if verdict.kind == "gate")
     return {
         "verdict": gate.status,
-        "gate": run.gate,
-        "method": run.method,
-        "trait": run.trait,
         "summary": gate.detail,
         "next_step": gate.next_step,
         "criteria": [_said(v) for v in verdicts if v.kind == "criterion"],
         "hypotheses": [_said(v) for v in verdicts if v.kind == "hypothesis"],
+        **origin(records, store, pictures),
+    }
+
+
+def origin(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:
+    """Where a run's figures come from."""
+    run = only(Run, records)[0]
+    return {
+        "gate": run.gate,
+        "method": run.method,
+        "trait": run.trait,
         "run_id": run.run_id,
         "model": run.model,
         "fingerprint": run.fingerprint,

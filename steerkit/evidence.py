@@ -183,3 +183,5 @@ class Gate3Evidence:
     gate1_verdict: str
     gate2_verdict: str
     seed: int
+    swept: tuple[ArmEvidence, ...] = ()
+    """Students of a sweep over settings."""

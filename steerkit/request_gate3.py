@@ -62,13 +62,19 @@ def need_gate2(records: Sequence[Record]) -> Run:
     Raises UsageError otherwise.
     """
     run = only(Run, records)[0]
-    finished = any(verdict.kind == "gate" for verdict in only(Verdict, records))
-    if run.gate != "gate2" or not finished:
-        what = f"of {run.gate}" if run.gate != "gate2" else "unfinished"
-        raise UsageError(
-            f"gate 3 goes on from a finished run of gate2, but {run.run_id} is {what}; `steerkit show runs` lists all"
-        )
+    need_finished(only(Verdict, records), run, "gate2")
     return run
+
+
+def need_finished(verdicts: Sequence[Verdict], run: Run, gate: str) -> None:
+    """Raise UsageError for a run of another gate, or one that was not judged."""
+    finished = any(verdict.kind == "gate" for verdict in verdicts)
+    if run.gate != gate or not finished:
+        what = f"of {run.gate}" if run.gate != gate else "unfinished"
+        raise UsageError(
+            f"training goes on from a finished run of {gate}, but {run.run_id} is {what}; `steerkit show runs` lists "
+            "all"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,7 @@ class Gate3Request:
 
         Raises UsageError when too few of its texts were kept, or when no prompt is left to be held out.
         """
-        kept = len(taken(collected.records, self.heal.most_texts))
-        if kept < self.heal.fewest_texts:
-            raise UsageError(
-                f"an adapter needs at least {self.heal.fewest_texts} kept texts, but run {collected.run.run_id} has "
-                f"{kept}; collect more with `steerkit gate2 --keep`, relax a check with `steerkit refilter`, or lower "
-                "heal.fewest_texts"
-            )
+        self.need_texts(collected)
         found = replace(self, collected=collected, round=number)
         if not found.unseen():
             raise UsageError(
@@ -124,6 +124,16 @@ class Gate3Request:
                 "lower texts.prompts of gate 2, or add prompts of kind 'mundane'"
             )
         return found
+
+    def need_texts(self, collected: Collected) -> None:
+        """Raise UsageError when too few texts of that run were kept."""
+        kept = len(taken(collected.records, self.heal.most_texts))
+        if kept < self.heal.fewest_texts:
+            raise UsageError(
+                f"an adapter needs at least {self.heal.fewest_texts} kept texts, but run {collected.run.run_id} has "
+                f"{kept}; collect more with `steerkit gate2 --keep`, relax a check with `steerkit refilter`, or lower "
+                "heal.fewest_texts"
+            )
 
     def model(self) -> tuple[str, str]:
         """Name and dtype of the model: gate 3 goes on with exactly the numbers of gate 2."""

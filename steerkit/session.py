@@ -10,19 +10,22 @@ import msgspec
 from steerkit.document import document
 from steerkit.document_gate2 import document_gate2
 from steerkit.document_gate3 import document_gate3
+from steerkit.document_sweep import document_sweep
 from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
 from steerkit.inputs import VignetteText, drawn_prompts
 from steerkit.pictures import healing, pareto, save, survival
-from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3
+from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, sweep
 from steerkit.pipeline.study import restored
 from steerkit.plugins import load as plugin
-from steerkit.records import Picture, Prior, Record, Run, Vignette
+from steerkit.records import Picture, Prior, Record, Run, Verdict, Vignette
 from steerkit.request import Gate1Request, configured
 from steerkit.request_gate2 import Gate2Request, Parent
-from steerkit.request_gate3 import Collected, Gate3Request, need_gate2
+from steerkit.request_gate3 import Collected, Gate3Request, need_finished, need_gate2
+from steerkit.request_sweep import SweepRequest
 from steerkit.runner import execute, find_run, layered, load_records
 from steerkit.spec import Gate2Spec, RunSpec, unit_id
+from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.assemble import only
 from steerkit.stages.bake import stack
 from steerkit.stages.student import Student, student
@@ -30,10 +33,11 @@ from steerkit.store import Store
 
 Request = Gate1Request | Gate2Request | Gate3Request
 Make = Callable[[Sequence[Record], str, Sequence[str]], dict[str, Any]]
-SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any]]] = {
+SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any] | None]] = {
     "gate1": (document, pareto),
     "gate2": (document_gate2, survival),
     "gate3": (document_gate3, healing),
+    "sweep": (document_sweep, None),
 }
 """Each gate's document and picture."""
 
@@ -111,11 +115,28 @@ def collected_run(path: Path, prefix: str) -> Collected:
     return Collected.of(records, gate1, load_records(store, root) if root else gate1)
 
 
+def trained_run(path: Path, prefix: str) -> tuple[Collected, str, Gate3Spec | None]:
+    """What a run of gate 3 trained on, its id and its spec; of a run of gate 2, what can be trained on.
+
+    Raises UsageError for any other run, or an unfinished one.
+    """
+    store = opened(path)
+    name = find_run(store, prefix)
+    run = only(Run, store.records(Run, name))[0]
+    if run.gate != "gate3":
+        return collected_run(path, name), "", None
+    need_finished(store.records(Verdict, name), run, "gate3")
+    spec = msgspec.json.decode(run.spec, type=Gate3Spec)
+    return collected_run(path, spec.parent_run), name, spec
+
+
 def published(store: Store, run: str) -> dict[str, Any]:
     """A stored run as a document, its pictures drawn."""
     records = load_records(store, run)
     make, draw = SHOWN[only(Run, records)[0].gate]
     draft = make(records, str(store.path), [])
+    if draw is None:
+        return draft
     known = [Path(record.path) for record in records if isinstance(record, Picture)]
     if not known or not all(path.is_file() for path in known):
         drawn = save(draw(draft), store.pictures, f"{draft['gate']}-{draft['method']}-{run}")
@@ -137,7 +158,8 @@ def _run(
         with as_student(host, store, request.known().spec.history) as made:
             return execute(store, gate2, _gate2_job(request, host, attempt, store, made), asked, narrator.step)
     # Gate 3 makes its students itself, one after another.
-    return execute(store, gate3, _gate3_job(request, host, attempt, store), asked, narrator.step)
+    pipeline = sweep if isinstance(request, SweepRequest) else gate3
+    return execute(store, pipeline, _gate3_job(request, host, attempt, store), asked, narrator.step)
 
 
 def model_of(request: Request, narrator: Narrates) -> Host:

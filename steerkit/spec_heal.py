@@ -1,9 +1,12 @@
 """What a run of gate 3 was asked to do: how adapters are trained, and which ones."""
 
 import math
+from collections.abc import Iterator
+from itertools import product
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from steerkit.errors import UsageError
 from steerkit.spec import Setting
@@ -150,3 +153,39 @@ class Gate3Spec(Setting, frozen=True, kw_only=True):
     gate_config: dict[str, Any] = msgspec.field(default_factory=dict)
     attempt: int = 0
     version: str = ""
+
+
+class Grid(Setting, frozen=True, kw_only=True):
+    """Values of the settings that a sweep tries in every combination."""
+
+    divergence: tuple[Divergence, ...]
+    aggregate: tuple[Aggregate, ...]
+    reference: tuple[Reference, ...]
+    lam: tuple[float, ...]
+    tau: tuple[str, ...]
+    weight_decay: tuple[float, ...]
+    spectral: tuple[float, ...]
+
+    def size(self) -> int:
+        """How many trainings it asks for: without a constraint its settings change nothing, and count once."""
+        barriers = math.prod(len(axis) for axis in (self.aggregate, self.reference, self.lam, self.tau))
+        kinds = sum(1 if kind == "none" else barriers for kind in self.divergence)
+        return kinds * len(self.weight_decay) * len(self.spectral)
+
+    def points(self, heal: HealSpec) -> Iterator[HealSpec]:
+        """Every combination, each training once; settings that are not swept are `heal`'s."""
+        for kind in self.divergence:
+            barriers = product(self.aggregate, self.reference, self.lam, self.tau)
+            for barrier in [next(barriers)] if kind == "none" else barriers:
+                for decay, spectral in product(self.weight_decay, self.spectral):
+                    named = dict(zip(("aggregate", "reference", "lam", "tau"), barrier, strict=True))
+                    yield replace(heal, divergence=kind, weight_decay=decay, spectral=spectral, **named)
+
+
+class SweepSpec(Gate3Spec, frozen=True, kw_only=True):
+    """Everything that decides the numbers of a sweep: gate 3's question with a grid in place of the controls."""
+
+    gate: str = "sweep"
+    grid: Grid
+    gate3_run: str = ""
+    """The run of gate 3 whose settings hold where nothing else was asked for; empty where it goes on from gate 2."""

@@ -2,7 +2,7 @@
 
 ALTER TABLE arm ADD COLUMN adapter_id VARCHAR;
 COMMENT ON COLUMN arm.adapter_id IS 'Newest adapter that is baked in; NULL for the base model.';
-COMMENT ON COLUMN arm.kind IS 'base, steered, random, shuffled, prompt; students: previous, healed, plain, control-unsteered, control-random, control-persona, weights.';
+COMMENT ON COLUMN arm.kind IS 'base, steered, random, shuffled, prompt; students: previous, healed, plain, control-unsteered, control-random, control-persona, weights, swept.';
 ALTER TABLE completion ADD COLUMN system_prompt VARCHAR;
 COMMENT ON COLUMN completion.system_prompt IS 'System prompt it was written under; NULL where there was none.';
 COMMENT ON COLUMN completion.role IS 'greedy, base, probe, collected, random, control-unsteered, control-random, control-persona or pole; NULL in rows older than gate 2.';
@@ -32,7 +32,7 @@ COMMENT ON COLUMN adapter.run_id IS 'Hash of the run''s spec.';
 COMMENT ON COLUMN adapter.unit_id IS 'Hash of the unit of work that made the row.';
 COMMENT ON COLUMN adapter.adapter_id IS 'Hash of what it was trained on and how.';
 COMMENT ON COLUMN adapter.round IS 'Counts the rounds of a loop, from 0.';
-COMMENT ON COLUMN adapter.role IS 'healed, plain, control-unsteered, control-random, control-persona, pole-positive, pole-negative, or weights, which is made of those two.';
+COMMENT ON COLUMN adapter.role IS 'healed, plain, control-unsteered, control-random, control-persona, pole-positive, pole-negative, weights, which is made of those two, or swept: one point of a sweep.';
 COMMENT ON COLUMN adapter.artifact IS 'sha256 of the safetensors file with PATH.lora_A [rank in] and PATH.lora_B [out rank] per Linear.';
 COMMENT ON COLUMN adapter.history IS 'Adapters that were baked in while it was trained, in order.';
 COMMENT ON COLUMN adapter.fingerprint IS 'Of the base model.';

@@ -3,19 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
-from steerkit.commands._output import echo_json, table
+from steerkit.commands._output import echo_document, table
 from steerkit.commands._verdicts import WIDTH, filled, number, verdict_lines
 
 
 def show(document: Mapping[str, Any], as_json: bool) -> None:
     """The document as JSON, or as the tables a person reads."""
-    if as_json:
-        echo_json(document)
-        return
-    for line in _lines(document):
-        click.echo(line)
+    echo_document(document, _lines, as_json)
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

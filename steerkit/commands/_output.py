@@ -5,7 +5,7 @@ import io
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,17 @@ def echo_frame(frame: "polars.DataFrame", form: str | None) -> None:
 def echo_json(value: Any) -> None:
     """One JSON document; a NaN or infinity, which JSON lacks, becomes null."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def echo_document(
+    document: Mapping[str, Any], lines: Callable[[Mapping[str, Any]], Iterable[str]], as_json: bool
+) -> None:
+    """A finished run's document as JSON, or as the lines a person reads."""
+    if as_json:
+        echo_json(document)
+        return
+    for line in lines(document):
+        click.echo(line)
 
 
 def echo_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

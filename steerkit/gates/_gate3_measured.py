@@ -40,13 +40,14 @@ class Measured:
     controls: tuple[ArmMetrics, ...]
     prompt: ArmMetrics | None
     weights: ArmMetrics | None
+    swept: tuple[ArmMetrics, ...]
     since: dict[str, ArmMetrics]
 
     @property
     def arms(self) -> tuple[ArmMetrics, ...]:
         """All arms, each once, base first."""
         single = (self.previous, *self.raw, self.steered, self.healed, self.plain, *self.controls)
-        found = [self.base, *(arm for arm in (*single, self.prompt, self.weights) if arm is not None)]
+        found = [self.base, *(arm for arm in (*single, self.prompt, self.weights, *self.swept) if arm is not None)]
         return tuple({arm.arm.arm_id: arm for arm in found}.values())
 
     @property
@@ -57,7 +58,7 @@ class Measured:
     @property
     def students(self) -> tuple[ArmMetrics, ...]:
         """The arms that could take the healed student's place, that one first."""
-        return tuple(arm for arm in (self.healed, self.plain, self.weights) if arm is not None)
+        return tuple(arm for arm in (self.healed, self.plain, self.weights, *self.swept) if arm is not None)
 
     @property
     def nulls(self) -> tuple[ArmMetrics, ...]:
@@ -101,13 +102,15 @@ def measured(evidence: Gate3Evidence, resamples: int = 2000) -> Measured:
         controls=tuple(found[arm.arm_id] for arm in evidence.controls),
         prompt=one(evidence.prompt),
         weights=one(evidence.weights),
+        swept=tuple(found[arm.arm_id] for arm in evidence.swept),
         since={} if start is None else {arm.arm_id: against(start, arm) for arm in _arms(evidence)},
     )
 
 
 def _arms(evidence: Gate3Evidence) -> Iterator[ArmEvidence]:
     single = (evidence.previous, evidence.steered, evidence.healed, evidence.plain, evidence.prompt, evidence.weights)
-    yield from (evidence.base, *evidence.raw, *evidence.controls, *(arm for arm in single if arm is not None))
+    several = (*evidence.raw, *evidence.controls, *evidence.swept)
+    yield from (evidence.base, *several, *(arm for arm in single if arm is not None))
 
 
 def _check_shapes(evidence: Gate3Evidence) -> None:

@@ -29,7 +29,8 @@ from steerkit.gates._gate3_config import Config as Config
 from steerkit.gates._gate3_constraint import CONSTRAINT
 from steerkit.gates._gate3_criteria import CRITERIA
 from steerkit.gates._gate3_label import Label, Labelled, labelled
-from steerkit.gates._gate3_measured import Check, Measured, comparisons, measured, shift, since_previous
+from steerkit.gates._gate3_measured import Check, Measured, comparisons, shift, since_previous
+from steerkit.gates._gate3_measured import measured as measured
 from steerkit.gates._gate3_reading import READING
 from steerkit.gates._gate3_rivals import RIVALS
 from steerkit.gates._gate3_training import TRAINING
@@ -73,7 +74,7 @@ def judge(evidence: Gate3Evidence, config: Config) -> Judgement:
     results = [check(study, config) for check in CHECKS]
     verdict, said = outcome(results), labelled(study, config)
     verdicts = [*results, _gate(verdict, results, said, study)]
-    return Judgement(list(_effects(study, config)), verdicts, verdict, said.label, said.why, said.possible)
+    return Judgement(list(effects(study, config)), verdicts, verdict, said.label, said.why, said.possible)
 
 
 def _gate(verdict: Outcome, results: list[Result], said: Labelled, study: Measured) -> Result:
@@ -87,7 +88,7 @@ def _gate(verdict: Outcome, results: list[Result], said: Labelled, study: Measur
     return Result("gate 3", "gate", verdict, None if found is None else found.value, None, detail, "; ".join(steps))
 
 
-def _effects(study: Measured, config: Config) -> Iterator[EffectValue]:
+def effects(study: Measured, config: Config) -> Iterator[EffectValue]:
     """Every quantity of every arm; of students also what they are beside steering, controls and the round's start."""
     students = {arm.arm.arm_id for arm in study.students}
     for arm in study.arms:

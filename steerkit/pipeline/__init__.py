@@ -5,5 +5,6 @@ from steerkit.pipeline.gate2 import Gate2Job, gate2
 from steerkit.pipeline.gate3 import gate3
 from steerkit.pipeline.healing import Gate3Job
 from steerkit.pipeline.study import Job, Memory, Pipeline, Step
+from steerkit.pipeline.sweep import sweep
 
-__all__ = ["Gate1Job", "Gate2Job", "Gate3Job", "Job", "Memory", "Pipeline", "Step", "gate1", "gate2", "gate3"]
+__all__ = ["Gate1Job", "Gate2Job", "Gate3Job", "Job", "Memory", "Pipeline", "Step", "gate1", "gate2", "gate3", "sweep"]

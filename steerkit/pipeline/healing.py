@@ -27,7 +27,7 @@ from steerkit.spec import Gate2Spec, RunSpec, canonical, digest
 from steerkit.spec_heal import Gate3Spec, HealSpec
 from steerkit.stages.assemble import only
 from steerkit.stages.bake import Layered, stack
-from steerkit.stages.heal import Example, examples, heal, observed_tau, reference, split
+from steerkit.stages.heal import Example, Healed, examples, heal, observed_tau, reference, split
 from steerkit.stages.score import level
 from steerkit.stages.steer import Fitted
 from steerkit.stages.student import Student, student
@@ -165,19 +165,8 @@ class Healing(Study):
         outside = (
             reference(self.job.host, [*train, *validation]) if spec.reference == "base" and self.job.history else None
         )
-        with self._state():
-            healed = heal(
-                self.job.host,
-                train,
-                validation,
-                spec,
-                tau=tau,
-                seed=self.job.spec.seed,
-                adapter_id=name,
-                run=self.run,
-                unit=unit,
-                reference=outside,
-            )
+        labels: dict[str, Any] = {"adapter_id": name, "run": self.run, "unit": unit}
+        healed = self._healed(train, validation, spec, tau=tau, reference=outside, **labels)
         adapter = Adapter(
             run_id=self.run,
             unit_id=unit,
@@ -200,6 +189,11 @@ class Healing(Study):
         )
         parts = [*((each, "train") for each in train), *((each, "validation") for each in validation)]
         return [adapter, *(self._heal_text(name, *part, unit) for part in parts), *healed.steps, *healed.epochs]
+
+    def _healed(self, train: Sequence[Example], validation: Sequence[Example], spec: HealSpec, **asked: Any) -> Healed:
+        """The training itself, on top of what is baked in."""
+        with self._state():
+            return heal(self.job.host, train, validation, spec, seed=self.job.spec.seed, **asked)
 
     def _heal_text(self, name: str, example: Example, part: Any, unit: str) -> HealText:
         return HealText(run_id=self.run, unit_id=unit, adapter_id=name, completion_id=example.completion_id, part=part)

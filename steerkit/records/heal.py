@@ -13,9 +13,11 @@ AdapterRole = Literal[
     "pole-positive",
     "pole-negative",
     "weights",
+    "swept",
 ]
 """Why an adapter was trained: with the constraint, without it, on control texts, or on one pole for weight steering.
 
+'swept' is one point of a sweep over settings, which its `config` tells.
 'weights' is not trained but made of two: the positive pole's update less the negative pole's.
 """
 

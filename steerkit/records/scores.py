@@ -20,8 +20,9 @@ ArmKind = Literal[
     "control-random",
     "control-persona",
     "weights",
+    "swept",
 ]
-"""What a model state is. From 'previous' on they are students: a round's start, adapters, weight steering."""
+"""What a model state is. From 'previous' on they are students: a round's start, adapters, weight steering, a sweep."""
 
 
 class Vignette(Record, frozen=True, kw_only=True):

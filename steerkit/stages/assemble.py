@@ -187,6 +187,7 @@ def gate3_evidence(
         controls=tuple(arm for arm in arms if arm.kind.startswith("control-")),
         prompt=first("prompt"),
         weights=weights[-1] if weights else None,
+        swept=tuple(arm for arm in arms if arm.kind == "swept"),
         heals=heals_evidence(records),
         texts={role: tuple(given) for role, given in texts.items()},
         fewest_texts=spec.heal.fewest_texts,

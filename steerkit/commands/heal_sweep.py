@@ -17,9 +17,7 @@ from steerkit.options import common, json_option
 @click.option("--tau", metavar="LIST", help="Where it begins: nats, or percentiles of what plain training shows (q50).")
 @click.option("--wd", "weight_decay", metavar="LIST", help="AdamW's weight decay.")
 @click.option("--spectral", metavar="LIST", help="Weights of the spectral penalty.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Holds for all points."
-)
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Holds for all points.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted sweep (also the default when one is found).")
 @click.option("--again", is_flag=True, help="Sweep once more although the store has the answer.")
 @json_option

@@ -45,10 +45,15 @@ class Quality:
 
 
 def reading_order(texts: Sequence[TextEvidence], seed: int) -> list[TextEvidence]:
-    """The texts in a seeded order, kept and dropped ones taking turns as long as both last."""
-    shuffled = random.Random(seed).sample(list(texts), len(texts))
+    """The texts in a seeded order: pairs of a kept and a dropped one as long as both last, either of them first.
+
+    The turn within a pair is drawn too, or a reader would learn what the checks say.
+    """
+    draw = random.Random(seed)
+    shuffled = draw.sample(list(texts), len(texts))
     kept, dropped = [t for t in shuffled if t.kept], [t for t in shuffled if not t.kept]
-    return [text for pair in zip_longest(kept, dropped) for text in pair if text is not None]
+    pairs = (draw.sample(pair, 2) for pair in zip_longest(kept, dropped))
+    return [text for pair in pairs for text in pair if text is not None]
 
 
 def good(text: TextEvidence) -> bool | None:

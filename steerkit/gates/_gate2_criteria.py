@@ -27,6 +27,7 @@ from steerkit.gates._result import Result, criterion, figures
 from steerkit.stats import interval
 
 NOTHING_KEPT = "no text was kept"
+MORE_BATCHES = "collect more batches, for example --set control.batches=12"
 
 
 def enough_kept(study: Measured, config: Config) -> Result:
@@ -39,7 +40,9 @@ def enough_kept(study: Measured, config: Config) -> Result:
     if needed > evidence.wanted:
         detail += f", and fewer than {config.floor} say too little"
     short = kept < min(evidence.wanted, config.floor)
-    step = "lower the dose" if short else "collect more batches, or ask for more texts"
+    step = "lower the dose" if short else MORE_BATCHES
+    if not short and needed > evidence.wanted:
+        step = f"ask for more texts: --keep {config.floor}"
     if not kept and dose is not None:
         step = f"nothing survives at dose {2 * dose:g} or above: probe dose {dose:g} next"
     return criterion(name, kept >= needed, float(kept), needed, detail, step, not short)

@@ -55,6 +55,17 @@ class Parent:
         spec = msgspec.json.decode(run.spec, type=RunSpec)
         return cls(run, spec, tuple(only(Direction, records)), calibrated, operating, verdict)
 
+    def need_same(self, given: Mapping[str, str]) -> None:
+        """Raise UsageError where an option that came beside --from says something else than that run."""
+        spec = self.spec
+        known = {"method": spec.method, "trait": spec.trait, "model": spec.model, "dtype": spec.dtype}
+        for name, value in given.items():
+            if value not in (known[name], "auto"):
+                raise UsageError(
+                    f"with --from, --{name} must be that of run {self.run.run_id}, {known[name]}, but got {value}; "
+                    "leave it out, or leave --from out to run gate 1 anew"
+                )
+
     def direction(self) -> Direction:
         """The run's own direction."""
         return next(direction for direction in self.directions if direction.kind == "real")

@@ -166,6 +166,16 @@ def test_the_persona_must_be_the_one_of_gate_1(capsys: pytest.CaptureFixture[str
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "other"), [("method", "mean_mass"), ("trait", "care"), ("model", "another"), ("dtype", "bfloat16")]
+)
+def test_what_comes_beside_from_must_agree_with_that_run(
+    option: str, other: str, before: Ready, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(capsys, before, *continued(before, f"--{option}", other))
+    assert f"--{option} must be that of run {before.run}" in message and f"but got {other}; leave it out" in message
+
+
 def test_the_model_must_be_the_one_of_gate_1(
     capsys: pytest.CaptureFixture[str], before: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +186,7 @@ def test_the_model_must_be_the_one_of_gate_1(
 
     monkeypatch.setattr("steerkit.session.load", changed)
     message = refused(capsys, before, *continued(before), loads=True)
-    assert "has changed since: fingerprint another" in message and "run gate1 again" in message
+    assert "has changed since: fingerprint another" in message and "run the gates before this one again" in message
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Can coherent texts that enact the trait be kept, and those that babble or narrate it be dropped?"""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from steerkit.options import common, json_option
 
@@ -43,16 +45,25 @@ def command(
 
     from steerkit.session import answer, parent_run
 
+    continued = from_run is not None
     with Narrator(store, as_json) as narrator:
         if from_run is None:
             first = answer(gate1_request(asked, method, trait), store, resume=resume, again=False, narrator=narrator)
             from_run = first["run_id"]
             narrator.say(f"gate 1 said {first['verdict']} (run {from_run}); going on with gate 2")
+    parent = parent_run(store, from_run)
+    parent.need_same(typed(("method", "trait", "model", "dtype")) if continued else {})
     with Narrator(store, as_json) as narrator:
-        whole = request.after(parent_run(store, from_run))
+        whole = request.after(parent)
         document = answer(whole, store, resume=resume, again=again, narrator=narrator)
     show(document, as_json)
     return EXIT[document["verdict"]]
+
+
+def typed(names: Iterable[str]) -> dict[str, str]:
+    """Those of these options that stand on the command line, with their values."""
+    context = click.get_current_context()
+    return {n: context.params[n] for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
 
 
 def gate1_request(asked: dict[str, Any], method: str, trait: str) -> Any:

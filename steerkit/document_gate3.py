@@ -25,7 +25,15 @@ ORDER = (
     "random",
     "shuffled",
 )
-COMPARED = ("retain", "recover", "front_gain", "excess", "d_target_previous", "coherence_previous")
+COMPARED = {
+    "retain": "retained of the steered shift",
+    "recover": "recovered of the coherence it cost",
+    "front_gain": "coherence beyond raw steering of the same shift",
+    "excess": "shift beyond the largest control (nats)",
+    "d_target_previous": "shift from the student before (nats)",
+    "coherence_previous": "coherence relative to the student before",
+}
+"""What sets the healed arm against the others, and what each figure is."""
 
 
 def document_gate3(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Draws what the gates show: the Pareto plane, survival by dose, healing. The only file that draws."""
+"""Draws what the gates show: the Pareto plane, survival by dose, healing. The only file that draws.
+
+Names come from users, and the renderer ends the whole process at a control character: they are made visible first.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +14,7 @@ import altair as alt
 import vl_convert
 
 from steerkit.plane import Line, Plane
+from steerkit.visible import visible
 
 RAW = {
     "steered": ("#0072B2", "circle"),
@@ -39,6 +43,17 @@ INK, PAPER = "#000000", "#FEFEFE"
 """What is drawn in the colour of the letters, and in that of the page."""
 LIGHT, DARK = "#E6E6E6", "#16181C"
 """What takes their place on a dark page."""
+ON_DARK = {
+    INK: LIGHT,
+    PAPER: DARK,
+    "#666666": "#A2A8B0",
+    "#0072B2": "#4AA3DF",
+    "#56B4E9": "#A8D8F5",
+    "#9A5580": "#D79BC0",
+    "#A63D00": "#F08A4B",
+    "#8C6D1F": "#C9A64A",
+}
+"""Colours that a dark page would swallow."""
 OTHER = "#777777"
 """Whatever has no colour of its own."""
 BOUNDS = ("cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high")
@@ -68,7 +83,7 @@ def survival(document: Mapping[str, Any]) -> Any:
     kept = alt.Chart(data).mark_line(point={"color": RAW["steered"][0]}, color=RAW["steered"][0]).encode(x=x, y=share)
     span = alt.Chart(data).mark_rule(color=RAW["steered"][0], opacity=0.5)
     span = span.encode(x=x, y=alt.Y("survival_low:Q", title="kept (fraction)"), y2="survival_high:Q")
-    counts = alt.Chart(data).mark_text(dy=-10, fontSize=10).encode(x=x, y=share, text="made:Q")
+    counts = alt.Chart(data).mark_text(fontSize=10).encode(x=x, y=alt.value(-7), text="made:Q")
     chosen = alt.Chart(alt.InlineData(values=[{"dose": document["chosen_dose"]}] if document["chosen_dose"] else []))
     chosen = chosen.mark_rule(strokeDash=[4, 4], color=RAW["prompt"][0]).encode(x=x)
     hard = alt.Y("median_perplexity:Q", title="median perplexity under the base", scale=alt.Scale(type="log"))
@@ -83,9 +98,9 @@ def survival(document: Mapping[str, Any]) -> Any:
 
 
 def _survival_title(document: Mapping[str, Any]) -> Any:
-    kept = f"{document['kept']} of {document['made']} texts kept; dashed: the dose chosen; figures: texts at a dose"
-    named = f"Gate 2: {document['verdict']}   {document['method']}, {document['trait']}, {document['model']}"
-    return alt.TitleParams(named, subtitle=kept, anchor="start")
+    kept = f"{document['kept']} of {document['made']} texts kept. Dashed: the dose chosen; on top: texts at each dose."
+    named = f"Gate 2: {document['verdict']}: {document['method']} on {document['model']}, {document['trait']}"
+    return alt.TitleParams(visible(named), subtitle=kept, anchor="start", subtitleColor="#666666")
 
 
 def healing(document: Mapping[str, Any], broken: float = 0.85) -> Any:
@@ -111,7 +126,7 @@ class Shown:
         gains = (*known["gain"], *known["gain_low"], *known["gain_high"], 0.0)
         self.plane = Plane.around(costs, gains, WIDTH, HEIGHT)
         self.x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=_fixed(self.plane.x))
-        gain = f"shift of {document['target']} towards the trait (nats)"
+        gain = visible(f"shift of {document['target']} towards the trait (nats)")
         self.y = alt.Y("gain:Q", title=gain, scale=_fixed(self.plane.y))
         present = {point["group"] for point in points}
         named = {name: how for name, how in GROUPS.items() if name in present}
@@ -231,9 +246,9 @@ def _training(document: Mapping[str, Any]) -> list[Any]:
 
 
 def _healing_title(document: Mapping[str, Any]) -> alt.TitleParams:
-    named = f"Gate 3: {document['verdict']}, {document['label']}   {document['method']} on {document['model']}"
+    named = f"Gate 3: {document['verdict']}, {document['label']}: {document['method']} on {document['model']}"
     return alt.TitleParams(
-        named,
+        visible(named),
         subtitle=[
             "Up and left is better. Arrows lead from the steered model to the adapters trained on its texts.",
             "Circles: doses; stair: front; bars: 95% paired-bootstrap intervals. Dotted below: the barrier's start.",
@@ -261,8 +276,10 @@ def svg(chart: Any, *, dark: bool = False) -> str:
     spec = chart.to_dict()
     config = {**spec["config"], "background": None}
     if dark:
-        spec = json.loads(json.dumps(spec).replace(f'"{INK}"', f'"{LIGHT}"').replace(f'"{PAPER}"', f'"{DARK}"'))
-        config = _on_dark(config)
+        text = json.dumps(spec)
+        for light, lighter in ON_DARK.items():
+            text = text.replace(f'"{light}"', f'"{lighter}"')
+        spec, config = json.loads(text), _on_dark(config)
     return str(vl_convert.vegalite_to_svg({**spec, "config": config}))
 
 
@@ -317,7 +334,7 @@ def _point(arm: Mapping[str, Any], sign: int) -> dict[str, Any]:
 
 def _title(document: Mapping[str, Any]) -> alt.TitleParams:
     return alt.TitleParams(
-        f"Gate 1: {document['method']} on {document['model']}: {document['verdict']}",
+        visible(f"Gate 1: {document['method']} on {document['model']}: {document['verdict']}"),
         subtitle=[
             "Up and left is better. Circles joined by dose (multiples of the calibrated strength); stair: front.",
             "Bars: 95% paired-bootstrap intervals. Grey: null directions at the same doses. Diamond: persona prompt.",

@@ -103,3 +103,7 @@ def test_a_dark_page_gets_light_letters() -> None:
     light, dark = svg(healing(drawn_up())), svg(healing(drawn_up()), dark=True)
     assert LIGHT not in light and "#000000" not in dark
     assert LIGHT in dark and DARK in dark
+
+
+def test_a_name_with_control_characters_is_drawn() -> None:
+    assert "ti<1b>ny" in svg(healing({**drawn_up(), "model": "ti\x1bny"})).replace("&lt;", "<").replace("&gt;", ">")

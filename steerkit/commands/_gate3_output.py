@@ -5,15 +5,7 @@ from typing import Any
 
 from steerkit.commands._output import echo_document, table
 from steerkit.commands._verdicts import WIDTH, filled, number, verdict_lines
-
-NAMES = {
-    "retain": "retained of the steered shift",
-    "recover": "recovered of the coherence it cost",
-    "front_gain": "coherence beyond raw steering of the same shift",
-    "excess": "shift beyond the largest control (nats)",
-    "d_target_previous": "shift from the student before (nats)",
-    "coherence_previous": "coherence relative to the student before",
-}
+from steerkit.document_gate3 import COMPARED
 
 
 def show(document: Mapping[str, Any], as_json: bool) -> None:
@@ -31,7 +23,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield _arms(document)
     yield ""
-    yield table(["healed arm", "value [95%]"], [[NAMES[n], _figure(f)] for n, f in document["compared"].items()], WIDTH)
+    yield table(
+        ["healed arm", "value [95%]"], [[COMPARED[n], _figure(f)] for n, f in document["compared"].items()], WIDTH
+    )
     yield ""
     yield _adapters(document)
     yield ""

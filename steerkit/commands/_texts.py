@@ -1,6 +1,5 @@
 """The stored texts of one run of gate 2, as the commands that read them need them."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,15 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from steerkit.errors import UsageError
+from steerkit.visible import visible as visible
 
 if TYPE_CHECKING:
     from steerkit.evidence import TextEvidence
     from steerkit.records import Record
     from steerkit.spec import Gate2Spec
     from steerkit.store import Store
-
-UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-"""Characters that move the cursor, recolour the terminal or turn the writing direction."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,3 @@ def stored_texts(path: Path, prefix: str) -> StoredTexts:
             f"run {run} must have texts that were decided, but it has none; finish it: steerkit gate2 --resume"
         )
     return found
-
-
-def visible(text: str) -> str:
-    """The text with every character that could command a terminal shown as its code."""
-    return UNSAFE.sub(lambda match: f"<{ord(match.group()):02x}>", text)

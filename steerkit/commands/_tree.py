@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from steerkit.commands._texts import visible
 from steerkit.commands._verdicts import filled
+from steerkit.visible import visible
 
 if TYPE_CHECKING:
     from steerkit.lineage import Node

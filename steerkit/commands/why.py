@@ -37,8 +37,8 @@ def command(artefact: str, as_json: bool, store: Path) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[str]:
-    from steerkit.commands._texts import visible
     from steerkit.commands._verdicts import filled
+    from steerkit.visible import visible
 
     yield filled(visible(f"{found['kind']} {found['id']}: {found['label']}"), indent=4)
     margin = max(map(len, found["facts"]), default=0)

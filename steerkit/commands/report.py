@@ -1,0 +1,33 @@
+"""Write a run as one page that needs nothing beside it: verdicts, tables, pictures, texts, and how to make it again."""
+
+from pathlib import Path
+
+import click
+
+from steerkit.commands._output import echo_json
+from steerkit.options import common, json_option
+
+
+@click.command("report")
+@click.argument("run")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The file to write; by default, next to the pictures."
+)
+@json_option
+@common("store")
+def command(run: str, output: Path | None, as_json: bool, store: Path) -> None:
+    """Write one HTML file and print its path.
+
+    RUN is the beginning of a run's id. The page loads nothing: its pictures, tables and texts are inside, and whatever
+    a model wrote is shown as text.
+    """
+    from steerkit.report.page import beside, page, save
+    from steerkit.session import opened
+
+    found = opened(store)
+    made = page(found, run)
+    path = save(made.html, output or beside(found, made.name))
+    if as_json:
+        echo_json({"path": str(path)})
+    else:
+        click.echo(str(path))

@@ -286,7 +286,7 @@ def svg(chart: Any, *, dark: bool = False) -> str:
 def _on_dark(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings with letters and lines that can be read on a dark page."""
     named = {"labelColor": LIGHT, "titleColor": LIGHT}
-    lines = {"domainColor": OTHER, "tickColor": OTHER, "gridColor": "#666666"}
+    lines = {"domainColor": OTHER, "tickColor": OTHER, "gridColor": "#666666", "gridOpacity": 0.4}
     return {
         **config,
         "title": {"color": LIGHT},

@@ -195,12 +195,12 @@ def test_the_file_is_written_whole_and_its_path_printed(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = tmp_path / "page.html"
-    assert main(["report", "gate3", "-o", str(named), "--store", str(store.path)]) == 0
+    assert main(["report", "gate9", "-o", str(named), "--store", str(store.path)]) == 0
     assert capsys.readouterr().out == f"{named}\n"
     assert named.read_text(encoding="utf-8").endswith("</html>\n") and [*tmp_path.iterdir()] == [named]
-    assert main(["report", "gate3", "--json", "--store", str(store.path)]) == 0
+    assert main(["report", "gate9", "--json", "--store", str(store.path)]) == 0
     path = Path(json.loads(capsys.readouterr().out)["path"])
-    assert path == store.pictures / "gate3-svd-gate3run.html" and path.is_file()
+    assert path == store.pictures / "gate9-svd-gate9run.html" and path.is_file()
 
 
 @pytest.mark.parametrize(

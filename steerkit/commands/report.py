@@ -21,13 +21,15 @@ def command(run: str, output: Path | None, as_json: bool, store: Path) -> None:
     RUN is the beginning of a run's id. The page loads nothing: its pictures, tables and texts are inside, and whatever
     a model wrote is shown as text.
     """
-    from steerkit.report.page import beside, page, save
+    from steerkit.report.page import beside, free_place, page, save
     from steerkit.session import opened
 
+    target = None if output is None else free_place(output)
     found = opened(store)
     made = page(found, run)
-    path = save(made.html, output or beside(found, made.name))
+    target = target or beside(found, made.name)
+    save(made.html, target)
     if as_json:
-        echo_json({"path": str(path)})
+        echo_json({"path": str(target)})
     else:
-        click.echo(str(path))
+        click.echo(str(target))

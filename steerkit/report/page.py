@@ -84,16 +84,24 @@ def _told(run: Run, records: Sequence[Record], store: Store) -> tuple[dict[str, 
     return document, (svg(chart), svg(chart, dark=True))
 
 
-def save(text: str, path: Path) -> Path:
-    """Write the page, whole or not at all, and return its real path.
+def free_place(path: Path) -> Path:
+    """The real path of a file that can be written there.
 
-    Raises UsageError for a folder, or a file in a folder that is not there; RunError when the disk is full or refuses.
+    Raises UsageError for a folder, or a file in a folder that is not there.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise UsageError(f"--output must be a file, but {path} is a folder; name a file in it")
     if not target.parent.is_dir():
         raise UsageError(f"--output must lie in a folder that is there, but {target.parent} is not; make it first")
+    return target
+
+
+def save(text: str, target: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Raises RunError when the disk is full or refuses.
+    """
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     with disk_trouble(target.parent):
         try:
@@ -102,7 +110,6 @@ def save(text: str, path: Path) -> Path:
             sync(target.parent)
         finally:
             aside.unlink(missing_ok=True)
-    return target
 
 
 def beside(store: Store, name: str) -> Path:

@@ -13,7 +13,7 @@ from steerkit.errors import UsageError, unknown
 from steerkit.inputs import Context, Dilemma, VignetteText, drawn, need, stratified
 from steerkit.personas import Persona, load_personas
 from steerkit.plugins import Kind, load
-from steerkit.spec import CaptureSpec, DoseSpec, RunSpec, Setting, canonical, digest
+from steerkit.spec import CaptureSpec, DoseSpec, Heading, RunSpec, Setting, canonical, digest
 
 SECTIONS = ("method", "instrument", "gate", "dose", "capture")
 
@@ -120,6 +120,8 @@ class Gate1Request:
     """Adapters that are baked in: the question is then about the student they make."""
     root: str = ""
     """The run that scored the model those adapters started from."""
+    direction: Heading = "fresh"
+    """Where the student's direction comes from."""
 
     @classmethod
     def checked(cls, asked: dict[str, Any]) -> "Gate1Request":
@@ -186,6 +188,7 @@ class Gate1Request:
             text_tokens=self.preset.get("text_tokens", 64),
             history=self.history,
             root_run=self.root,
+            direction=self.direction,
             attempt=attempt,
             version=__version__,
         )

@@ -18,7 +18,7 @@ from steerkit.pictures import healing, pareto, save, survival
 from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, sweep
 from steerkit.pipeline.study import restored
 from steerkit.plugins import load as plugin
-from steerkit.records import Picture, Prior, Record, Run, Verdict, Vignette
+from steerkit.records import Direction, Picture, Prior, Record, Run, Verdict, Vignette
 from steerkit.request import Gate1Request, configured
 from steerkit.request_gate2 import Gate2Request, Parent
 from steerkit.request_gate3 import Collected, Gate3Request, need_finished, need_gate2
@@ -28,6 +28,7 @@ from steerkit.spec import Gate2Spec, RunSpec, unit_id
 from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.assemble import only
 from steerkit.stages.bake import stack
+from steerkit.stages.steer import Fitted
 from steerkit.stages.student import Student, student
 from steerkit.store import Store
 
@@ -192,8 +193,15 @@ def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, st
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
         prior=tuple(store.records(Prior, request.root)) if student else (),
+        first=_first_direction(host, store, request.root) if student else None,
         student=student,
     )
+
+
+def _first_direction(host: Host, store: Store, root: str) -> Fitted:
+    """The direction that was fitted on the untouched model."""
+    real = next(direction for direction in store.records(Direction, root) if direction.kind == "real")
+    return restored(host, [real], store.get_tensors)[0]
 
 
 def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate2Job:

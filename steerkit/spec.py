@@ -2,12 +2,15 @@
 
 import hashlib
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from steerkit.errors import UsageError
 from steerkit.schedule import parse
+
+Heading = Literal["fresh", "first", "project"]
+"""Where a student's direction comes from: fitted on it, the first round's again, or the new one projected on that."""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +111,8 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     """Adapters that are baked in, in order: the run is about the student they make."""
     root_run: str = ""
     """Where something is baked in: the run that scored the model without it, whose label bias holds here too."""
+    direction: Heading = "fresh"
+    """Where something is baked in: where the direction comes from."""
     attempt: int = 0
     """Counts repetitions of one question (`--again`)."""
     version: str = ""

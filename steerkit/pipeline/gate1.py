@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as with_states
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from steerkit.records import (
     Arm,
     ArmKind,
     Calibration,
+    Completion,
     Direction,
     Dose,
     Effect,
@@ -32,6 +34,8 @@ from steerkit.stages.assemble import gate1_evidence, only
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.dose import calibrate, ladder, widened
 from steerkit.stages.fit import fit, layers, mean_norm, nulls, tensors
+from steerkit.stages.heading import projected
+from steerkit.stages.rejudge import likelihood
 from steerkit.stages.score import level, set_mean_prior
 from steerkit.stages.steer import Fitted
 from steerkit.stages.write import ordered, write
@@ -53,6 +57,8 @@ class Gate1Job(Job):
     instrument_config: Any
     prior: tuple[Prior, ...] = ()
     """Where the run starts from a student: the label bias of the model that student was made from."""
+    first: Fitted | None = None
+    """Where the run starts from a student: the direction that was fitted on that model."""
 
 
 @dataclass
@@ -117,7 +123,7 @@ class _Gate1(Study):
         chosen, _ = drawn(self.job.contexts, spec.capture.contexts, spec.seed)
         texts = [context.text for context in chosen]
         captured = capture(self.job.host, self.job.persona, texts, self.blocks())
-        real = fit(captured, spec.method, config, self.run)
+        real = self._headed(fit(captured, spec.method, config, self.run))
         seed = spec.seed * 1000
         empty = [
             null
@@ -126,6 +132,13 @@ class _Gate1(Study):
         ]
         self.captured, self.directions = captured, [real, *empty]
         return [record for fitted in self.directions for record in self._kept(fitted, unit)]
+
+    def _headed(self, fresh: Fitted) -> Fitted:
+        """The direction that was asked for: the fresh one, the first one, or the fresh one projected on it."""
+        first, asked = self.job.first, self.job.spec.direction
+        if first is None or asked == "fresh":
+            return fresh
+        return with_states(fresh, states=first.states) if asked == "first" else projected(fresh, first)
 
     def _kept(self, fitted: Fitted, unit: str) -> list[Record]:
         assert self.captured is not None
@@ -211,7 +224,12 @@ class _Gate1(Study):
         arms = [arm for arm in only(Arm, self.records) if arm.kind in ("base", "steered")]
         prompts = [d for d in self.job.dilemmas if d.kind == "pressure"][: spec.texts]
         orders = ordered(self.directions[0], arms, prompts)
-        return write(self.job.host, orders, spec.text_tokens, Writing(), self.run, unit)
+        written = write(self.job.host, orders, spec.text_tokens, Writing(), self.run, unit)
+        if self.job.student is None:
+            return written
+        # Perplexities are the untouched base's, whoever wrote.
+        read = {t.completion_id: t for t in likelihood(self.job.host, self.job.student, only(Completion, written))}
+        return [read[record.completion_id] if isinstance(record, Completion) else record for record in written]
 
     def evidence(self) -> Any:
         """What has been measured so far."""

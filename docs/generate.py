@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from steerkit import catalogue, cli
-from steerkit.gates import gate1_steer, gate2_filter, gate3_heal
+from steerkit.gates import gate1_steer, gate2_filter, gate3_heal, gate4_loop
 from steerkit.options import COMMON
 from steerkit.personas import load_personas
 from steerkit.resources import questions
@@ -140,6 +140,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "thresholds3": lambda: thresholds(gate3_heal.Config),
     "heal": lambda: thresholds(HealSpec),
     "held_out": lambda: thresholds(HeldOutSpec),
+    "checks4": lambda: checks(gate4_loop),
+    "thresholds4": lambda: thresholds(gate4_loop.Config),
     "traits": traits,
     "schema": schema,
 }

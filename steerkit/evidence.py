@@ -17,6 +17,7 @@ from steerkit.records import (
     HealEpoch,
     HealStep,
     Label,
+    Round,
 )
 
 
@@ -185,3 +186,38 @@ class Gate3Evidence:
     seed: int
     swept: tuple[ArmEvidence, ...] = ()
     """Students of a sweep over settings."""
+
+
+@dataclass(frozen=True)
+class RoundEvidence:
+    """One round of a loop: its row of the ledger and its arms; an arm that was not scored is None.
+
+    `steered`: the student at the round's start, steered at the dose of the kept texts. `healed`, `plain`: students that
+    learned those, with and without the constraint.
+    """
+
+    row: Round
+    steered: ArmEvidence | None
+    healed: ArmEvidence | None
+    plain: ArmEvidence | None
+
+
+@dataclass(frozen=True)
+class LoopEvidence:
+    """Everything a loop measured; every arm is scored on the same vignettes as `base`, the untouched model.
+
+    `rounds` are in order, each started from the healed student of the one before. `wanted`: how many were asked for.
+    `prompt`: the persona as a system prompt of the base. `raw`: the first direction on the base, at rising doses.
+    """
+
+    trait: str
+    target: str
+    sign: int
+    along: tuple[str, ...]
+    labels: tuple[str, ...]
+    base: ArmEvidence
+    prompt: ArmEvidence | None
+    raw: tuple[ArmEvidence, ...]
+    rounds: tuple[RoundEvidence, ...]
+    wanted: int
+    seed: int

@@ -151,9 +151,10 @@ class Shown:
         ends = [self.plane.pixel(point["cost"], point["gain"]) for point in taught]
         close = len(ends) > 1 and abs(ends[0].x - ends[1].x) + abs(ends[0].y - ends[1].y) < 4 * ASIDE
         asides = (ASIDE, -ASIDE) if close else (0.0, 0.0)
-        return [self._arrow(origin, point, aside) for point, aside in zip(taught, asides, strict=False)]
+        return [self.arrow(origin, point, aside) for point, aside in zip(taught, asides, strict=False)]
 
-    def _arrow(self, origin: Point, point: Point, aside: float) -> dict[str, Any]:
+    def arrow(self, origin: Point, point: Point, aside: float) -> dict[str, Any]:
+        """From one point to another, moved aside by that many pixels."""
         ends = ((origin["cost"], origin["gain"]), (point["cost"], point["gain"]))
         found = self.plane.arrow(*ends, 3 * ASIDE, aside)
         (cost, gain), (to_cost, to_gain) = found.start, found.end
@@ -252,6 +253,69 @@ def _healing_title(document: Mapping[str, Any]) -> alt.TitleParams:
         subtitle=[
             "Up and left is better. Arrows lead from the steered model to the adapters trained on its texts.",
             "Circles: doses; stair: front; bars: 95% paired-bootstrap intervals. Dotted below: the barrier's start.",
+        ],
+        anchor="start",
+        subtitleColor="#666666",
+    )
+
+
+def progress(document: Mapping[str, Any], broken: float = 0.85) -> Any:
+    """A loop: its students on the Pareto plane of raw steering, over trait and coherence by round."""
+    plane = _loop_plane(document, broken)
+    whole = alt.vconcat(plane, *_by_round(document)).resolve_scale(color="independent", shape="independent")
+    return _finished(whole.properties(title=_loop_title(document)))
+
+
+def _loop_plane(document: Mapping[str, Any], broken: float) -> Any:
+    """Raw steering of the untouched model, and an arrow from each round's steered student to what learned its texts."""
+    rounds = {kind: _of_rounds(document, kind) for kind in ("steered", "healed")}
+    raw = _points({**document, "arms": [arm for arm in document["arms"] if arm["round"] is None]})
+    ends = [(rounds["steered"][n], point) for n, point in rounds["healed"].items() if n in rounds["steered"]]
+    shown = Shown(document, [*raw, *rounds["steered"].values(), *rounds["healed"].values()], broken)
+    steered = [point for point in raw if point["group"] == "steered"]
+    arrows = [shown.arrow(origin, point, 0.0) for origin, point in ends]
+    return alt.layer(*shown.layers([*steered, ORIGIN], raw, arrows))
+
+
+def _of_rounds(document: Mapping[str, Any], kind: str) -> dict[int, dict[str, Any]]:
+    """A kind of arm by round, as points that are labelled with it."""
+    arms = [arm for arm in document["arms"] if arm["kind"] == kind and arm["round"] is not None]
+    read = {arm["round"]: _points({**document, "arms": [arm]}) for arm in arms}
+    return {number: {**found[0], "label": f"round {number}"} for number, found in read.items() if found}
+
+
+def _by_round(document: Mapping[str, Any]) -> list[Any]:
+    """Authority and Care, and below them coherence, over a shared axis from the untouched base to the last student."""
+    base = {"place": "base", "coherence": 1.0, "d_auth": 0.0, "d_care": 0.0}
+    rows = [base, *({**row, "place": str(row["round"])} for row in document["rounds"] if row["d_target"] is not None)]
+    names = {"d_auth": "Authority", "d_care": "Care"}
+    shifts = [{"place": row["place"], "foundation": f, "nats": row[n]} for row in rows for n, f in names.items()]
+    places = [row["place"] for row in rows]
+    x = alt.X("place:O", title="student of round", sort=places, axis=alt.Axis(labelAngle=0))
+    palette = alt.Scale(domain=[*names.values()], range=[STUDENTS["healed"][0], RAW["prompt"][0]])
+    colour = alt.Color("foundation:N", scale=palette, title="foundation")
+    moves = alt.Y("nats:Q", title="shift from base (nats)")
+    moved = alt.Chart(_data(shifts)).mark_line(point=True).encode(x=x, y=moves, color=colour)
+    held = alt.Y("coherence:Q", title="coherence", scale=alt.Scale(zero=False))
+    chart = alt.Chart(_data(rows)).encode(x=x)
+    rule = chart.mark_rule(opacity=0.6)
+    shift = rule.encode(y=_as(moves, "d_target_low"), y2="d_target_high:Q")
+    whole = rule.encode(y=_as(held, "coherence_low"), y2="coherence_high:Q")
+    line = chart.mark_line(point={"color": INK}, color=INK).encode(y=held)
+    floor = alt.Chart(_data([{"floor": document["floor"]}])).mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0])
+    size = {"width": WIDTH, "height": 150}
+    above = alt.layer(shift, moved, _axis()).properties(**size)
+    below = alt.layer(whole, line, floor.encode(y="floor:Q")).properties(**size)
+    return [alt.vconcat(above, below).resolve_scale(x="shared")]
+
+
+def _loop_title(document: Mapping[str, Any]) -> alt.TitleParams:
+    named = f"Gate 4: {document['verdict']}: {document['method']} on {document['model']}, {document['trait']}"
+    return alt.TitleParams(
+        visible(named),
+        subtitle=[
+            "Up and left is better. Arrows lead from each round's steered student to the one that learned its texts.",
+            f"Circles: doses on the untouched model; bars: 95% intervals. Stopped: {document['stop']}. Dashed: floor.",
         ],
         anchor="start",
         subtitleColor="#666666",

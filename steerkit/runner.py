@@ -18,6 +18,7 @@ from steerkit.records import TABLES, Adapter, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
 from steerkit.spec import Gate2Spec, RunSpec, canonical, digest, run_id, unit_id
 from steerkit.spec_heal import Gate3Spec
+from steerkit.spec_loop import LoopSpec
 from steerkit.stages.bake import Layered
 from steerkit.store import Store
 
@@ -130,10 +131,17 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
         thresholds_hash=digest(thresholds),
         version=__version__,
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        parent_run=spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None),
+        parent_run=_parent(spec),
     )
     vignettes = _vignettes(job, spec, unit) if isinstance(spec, RunSpec) else []
     return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
+
+
+def _parent(spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec) -> str | None:
+    """The run that a run goes on from; a loop goes on from none, its ledger names the runs of its rounds."""
+    if isinstance(spec, LoopSpec):
+        return None
+    return spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None)
 
 
 def _vignettes(job: Job, spec: RunSpec, unit: str) -> list[VignetteRecord]:

@@ -10,34 +10,38 @@ import msgspec
 from steerkit.document import document
 from steerkit.document_gate2 import document_gate2
 from steerkit.document_gate3 import document_gate3
+from steerkit.document_loop import document_loop
 from steerkit.document_sweep import document_sweep
 from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
 from steerkit.inputs import VignetteText, drawn_prompts
-from steerkit.pictures import healing, pareto, save, survival
-from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, sweep
+from steerkit.pictures import healing, pareto, progress, save, survival
+from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, loop, sweep
 from steerkit.pipeline.study import restored
 from steerkit.plugins import load as plugin
-from steerkit.records import Direction, Picture, Prior, Record, Run, Verdict, Vignette
+from steerkit.records import Picture, Prior, Record, Run, Verdict, Vignette
 from steerkit.request import Gate1Request, configured
 from steerkit.request_gate2 import Gate2Request, Parent
 from steerkit.request_gate3 import Collected, Gate3Request, need_finished, need_gate2
+from steerkit.request_loop import LoopRequest
 from steerkit.request_sweep import SweepRequest
+from steerkit.rounds import Player, direction_of
 from steerkit.runner import execute, find_run, layered, load_records
 from steerkit.spec import Gate2Spec, RunSpec, unit_id
 from steerkit.spec_heal import Gate3Spec
 from steerkit.stages.assemble import only
 from steerkit.stages.bake import stack
-from steerkit.stages.steer import Fitted
 from steerkit.stages.student import Student, student
 from steerkit.store import Store
 
-Request = Gate1Request | Gate2Request | Gate3Request
+Question = Gate1Request | Gate2Request | Gate3Request
+Request = Question | LoopRequest
 Make = Callable[[Sequence[Record], str, Sequence[str]], dict[str, Any]]
 SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any] | None]] = {
     "gate1": (document, pareto),
     "gate2": (document_gate2, survival),
     "gate3": (document_gate3, healing),
+    "gate4": (document_loop, progress),
     "sweep": (document_sweep, None),
 }
 """Each gate's document and picture."""
@@ -49,6 +53,10 @@ class Narrates(Protocol):
 
     def say(self, text: str) -> None:
         """One line."""
+        ...
+
+    def begin(self, text: str) -> None:
+        """One line, from which on steps are counted anew."""
         ...
 
     def step(self, step: Step, seconds: float) -> None:
@@ -152,6 +160,8 @@ def _run(
     request: Request, store: Store, asked: str, attempt: int, narrator: Narrates, loaded: Host | None = None
 ) -> str:
     host = loaded or model_of(request, narrator)
+    if isinstance(request, LoopRequest):
+        return _run_loop(request, host, store, asked, attempt, narrator)
     if isinstance(request, Gate1Request):
         with as_student(host, store, request.history) as made:
             return execute(store, gate1, _gate1_job(request, host, attempt, store, made), asked, narrator.step)
@@ -161,6 +171,21 @@ def _run(
     # Gate 3 makes its students itself, one after another.
     pipeline = sweep if isinstance(request, SweepRequest) else gate3
     return execute(store, pipeline, _gate3_job(request, host, attempt, store), asked, narrator.step)
+
+
+def _run_loop(request: LoopRequest, host: Host, store: Store, asked: str, attempt: int, narrator: Narrates) -> str:
+    """A loop is a run whose units are rounds, and a round is made of runs with the loop's own attempt."""
+
+    def answered(question: Question, named: str) -> str:
+        attempts = _attempts(store, question.hash()).items()
+        done = [run for run, (number, state) in attempts if number == attempt and state == "finished"]
+        narrator.begin(f"{named}: run {done[-1]} has it" if done else named)
+        return done[-1] if done else _run(question, store, question.hash(), attempt, narrator, host)
+
+    def said(step: Step, seconds: float) -> None:
+        narrator.say(f"{step.stage} {step.name} is done{': ' + step.headline if step.headline else ''}")
+
+    return execute(store, loop, Player(request, store, host, answered).job(attempt), asked, said)
 
 
 def model_of(request: Request, narrator: Narrates) -> Host:
@@ -193,15 +218,9 @@ def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, st
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
         prior=tuple(store.records(Prior, request.root)) if student else (),
-        first=_first_direction(host, store, request.root) if student else None,
+        first=direction_of(host, store, request.root) if student else None,
         student=student,
     )
-
-
-def _first_direction(host: Host, store: Store, root: str) -> Fitted:
-    """The direction that was fitted on the untouched model."""
-    real = next(direction for direction in store.records(Direction, root) if direction.kind == "real")
-    return restored(host, [real], store.get_tensors)[0]
 
 
 def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate2Job:

@@ -269,7 +269,7 @@ def test_every_question_binds_and_answers(full: Planted, empty: Store, question:
     for name in set(re.findall(r"\$(\w+)", "\n".join(rest))):
         assert f"${name}" in first, f"the first line explains ${name}"
     # Those about texts, adapters and sweeps are asked of stores that have some, in tests of their own.
-    elsewhere = (*OF_TEXTS, *OF_ADAPTERS, "sweep")
+    elsewhere = (*OF_TEXTS, *OF_ADAPTERS, "sweep", "rounds")
     assert question in elsewhere or not full.store.ask(question, ARGUMENTS.get(question)).is_empty()
     assert empty.ask(question, ARGUMENTS.get(question)).is_empty()
 

@@ -31,6 +31,11 @@ class Narrator:
         """A line of its own."""
         click.echo(text, err=True)
 
+    def begin(self, text: str) -> None:
+        """A line of its own, from which on steps are counted anew."""
+        self._done, self._fresh_seconds = 0, []
+        self.say(text)
+
     def step(self, step: Any, seconds: float) -> None:
         """A finished step, what it showed, and how long the rest will take."""
         self._done += 1

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from steerkit.evidence import ArmEvidence, Gate1Evidence, Gate3Evidence
+from steerkit.evidence import ArmEvidence, Gate1Evidence, Gate3Evidence, LoopEvidence
 from steerkit.gates._result import Result, criterion
 from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, quantity_name
 from steerkit.records import FOUNDATIONS, Completion
@@ -65,7 +65,7 @@ def number(arm: ArmMetrics, quantity: str) -> float:
     return float("nan") if value is None else value
 
 
-def off_target(evidence: Gate1Evidence | Gate3Evidence, arm: ArmMetrics) -> dict[str, Draws]:
+def off_target(evidence: Gate1Evidence | Gate3Evidence | LoopEvidence, arm: ArmMetrics) -> dict[str, Draws]:
     """How far each foundation that should stay put moves, per resample (nats).
 
     "Not wrong" is exempt: it takes what the target gives up. A foundation that may move along is exempt too, except
@@ -80,7 +80,7 @@ def off_target(evidence: Gate1Evidence | Gate3Evidence, arm: ArmMetrics) -> dict
     return sizes
 
 
-def surgical_excess(evidence: Gate1Evidence | Gate3Evidence, arm: ArmMetrics) -> Draws:
+def surgical_excess(evidence: Gate1Evidence | Gate3Evidence | LoopEvidence, arm: ArmMetrics) -> Draws:
     """The target's movement less the largest movement off target, per resample (nats)."""
     sizes = list(off_target(evidence, arm).values())
     moved = np.abs(arm.draws["d_target"])

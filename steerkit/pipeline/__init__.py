@@ -4,7 +4,22 @@ from steerkit.pipeline.gate1 import Gate1Job, gate1
 from steerkit.pipeline.gate2 import Gate2Job, gate2
 from steerkit.pipeline.gate3 import gate3
 from steerkit.pipeline.healing import Gate3Job
+from steerkit.pipeline.loop import Gate4Job, loop
 from steerkit.pipeline.study import Job, Memory, Pipeline, Step
 from steerkit.pipeline.sweep import sweep
 
-__all__ = ["Gate1Job", "Gate2Job", "Gate3Job", "Job", "Memory", "Pipeline", "Step", "gate1", "gate2", "gate3", "sweep"]
+__all__ = [
+    "Gate1Job",
+    "Gate2Job",
+    "Gate3Job",
+    "Gate4Job",
+    "Job",
+    "Memory",
+    "Pipeline",
+    "Step",
+    "gate1",
+    "gate2",
+    "gate3",
+    "loop",
+    "sweep",
+]

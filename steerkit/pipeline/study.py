@@ -15,6 +15,7 @@ from steerkit.plugins import load_method
 from steerkit.records import Direction, Record
 from steerkit.spec import Gate2Spec, RunSpec, run_id, unit_id
 from steerkit.spec_heal import Gate3Spec
+from steerkit.spec_loop import LoopSpec
 from steerkit.stages.fit import states
 from steerkit.stages.narrate import Narrator, narrator
 from steerkit.stages.steer import Fitted
@@ -45,7 +46,7 @@ class Job:
     `student`: where adapters are baked into the host, the way to take them out for a while.
     """
 
-    spec: RunSpec | Gate2Spec | Gate3Spec
+    spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec
     host: Host
     persona: Persona
     vignettes: tuple[VignetteText, ...]

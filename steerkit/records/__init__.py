@@ -2,6 +2,7 @@
 
 from steerkit.records.base import Record
 from steerkit.records.heal import Adapter, AdapterFigure, AdapterRole, HealEpoch, HealStep, HealText
+from steerkit.records.rounds import Round, Stop
 from steerkit.records.runs import Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
 from steerkit.records.scores import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, ArmKind, Effect, Prior, Vignette
 from steerkit.records.steering import Calibration, Direction, DirectionLayer, Dose
@@ -41,6 +42,7 @@ TABLES: dict[str, type[Record]] = {
     "heal_step": HealStep,
     "heal_epoch": HealEpoch,
     "adapter_figure": AdapterFigure,
+    "round": Round,
     "effect": Effect,
     "verdict": Verdict,
     "picture": Picture,
@@ -75,9 +77,11 @@ __all__ = [
     "Prior",
     "Record",
     "Role",
+    "Round",
     "Run",
     "RunEvent",
     "Status",
+    "Stop",
     "TextGain",
     "Trait",
     "Unit",

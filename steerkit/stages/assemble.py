@@ -10,6 +10,8 @@ from steerkit.evidence import (
     Gate2Evidence,
     Gate3Evidence,
     HealEvidence,
+    LoopEvidence,
+    RoundEvidence,
     TextEvidence,
 )
 from steerkit.personas import Persona, lint
@@ -31,10 +33,12 @@ from steerkit.records import (
     Label,
     Prior,
     Record,
+    Round,
     TextGain,
 )
 from steerkit.spec import Gate2Spec
 from steerkit.spec_heal import Gate3Spec
+from steerkit.spec_loop import LoopSpec
 from steerkit.stages.score import choice, mass, prefill_nll
 
 R = TypeVar("R", bound=Record)
@@ -193,6 +197,35 @@ def gate3_evidence(
         fewest_texts=spec.heal.fewest_texts,
         gate1_verdict=gate1_verdict,
         gate2_verdict=gate2_verdict,
+        seed=spec.seed,
+    )
+
+
+def loop_evidence(records: Sequence[Record], rows: Sequence[Round], spec: LoopSpec, persona: Persona) -> LoopEvidence:
+    """Everything a loop measured so far: its rows, and the arms they name."""
+    arms = {arm.arm_id: arm for arm in arms_evidence(records)}
+    base = next(arm for arm in arms.values() if arm.kind == "base")
+
+    of_rounds = {row.steered_arm for row in rows}
+    raw = [arm for name, arm in arms.items() if arm.kind == "steered" and name not in of_rounds]
+
+    def one(name: str | None) -> ArmEvidence | None:
+        return None if name is None else arms[name]
+
+    return LoopEvidence(
+        trait=spec.trait,
+        target=spec.target,
+        sign=spec.sign,
+        along=tuple(persona.along),
+        labels=labels_of(base, records),
+        base=base,
+        prompt=next((arm for arm in arms.values() if arm.kind == "prompt"), None),
+        raw=tuple(sorted(raw, key=lambda arm: arm.dose)),
+        rounds=tuple(
+            RoundEvidence(row, one(row.steered_arm), one(row.healed_arm), one(row.plain_arm))
+            for row in sorted(rows, key=lambda row: row.round)
+        ),
+        wanted=spec.rounds,
         seed=spec.seed,
     )
 

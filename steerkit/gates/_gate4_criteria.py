@@ -22,15 +22,15 @@ def grows(study: Measured, config: Config) -> Result:
     """As many rounds beyond the first as are asked for surely go beyond the student before."""
     name, step = "trait grows round by round", "see why it stopped; `steerkit gate3 --from` a round's run for its own"
     later = [found.gain for found in study.trained if found.row.round]
-    grown = sum(gain is not None and gain.low > 0 for gain in later)
+    grown, needed = float(sum(gain is not None and gain.low > 0 for gain in later)), float(config.growing)
     if study.evidence.wanted - 1 < config.growing and grown == len(later) == study.evidence.wanted - 1:
-        detail = f"{study.evidence.wanted} rounds were asked for, and {config.growing} beyond the first are needed"
+        detail = f"{study.evidence.wanted} rounds were asked for, and {needed:g} beyond the first are needed"
         step = f"ask for --rounds {config.growing + 1}"
-        return criterion(name, None, grown, config.growing, f"{detail}; {gains(study)}", step)
+        return criterion(name, None, grown, needed, f"{detail}; {gains(study)}", step)
     failed = [gain for gain in later if gain is None or gain.low <= 0]
     noise = bool(failed) and all(gain is not None and gain.high > 0 for gain in failed)
-    detail = f"{grown} of {len(later)} rounds beyond the first; {gains(study)}"
-    return criterion(name, grown >= config.growing, grown, config.growing, detail, step, by_noise=noise)
+    detail = f"{grown:g} of {len(later)} rounds beyond the first; {gains(study)}"
+    return criterion(name, grown >= needed, grown, needed, detail, step, by_noise=noise)
 
 
 def stays_coherent(study: Measured, config: Config) -> Result:

@@ -50,7 +50,8 @@ def _gate(verdict: Outcome, results: list[Result], study: Measured, where: Cours
     best = "no round has a coherent student" if where.best is None else f"round {where.best} is the best"
     detail = f"{best}; stopped: {where.stop}, {where.why}; {levels(study) or 'no student'}; {open_criteria(results)}"
     value = next((each.student.value("separation") for each in study.trained if each.row.round == where.best), None)
-    return Result("gate 4", "gate", verdict, value, None, detail, "; ".join(next_steps(results)))
+    steps = next_steps(results) or [f"keep the adapters up to round {where.best}, or ask for more rounds"]
+    return Result("gate 4", "gate", verdict, value, None, detail, "; ".join(steps))
 
 
 def effects(study: Measured) -> Iterator[EffectValue]:

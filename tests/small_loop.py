@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import small_gate2
 import small_gate3
 import tiny_model
-from small_gate2 import KEEP, Ran, given, ran
+from small_gate2 import KEEP, given
 
 ROUNDS = 3
 THRESHOLDS = (
@@ -30,13 +31,22 @@ SMALL = (
 """Settings that make a loop small, and its students move."""
 
 
-def files(planted: tiny_model.Planted, folder: Path) -> list[str]:
+def files(planted: tiny_model.Planted, folder: Path) -> dict[str, Path]:
     """The planted model's data files, with prompts that no text is collected on."""
     dilemmas = folder / "dilemmas.jsonl"
     mundane = [json.dumps({"id": f"m{i}", "kind": "mundane", "text": f"w{i} w{i + 1} w{i + 2}"}) for i in range(2)]
     dilemmas.write_text(planted.dilemmas.read_text() + "\n".join(mundane) + "\n")
-    named = {"personas": planted.personas, "vignettes": planted.vignettes, "contexts": planted.contexts}
-    return [part for name, path in (named | {"dilemmas": dilemmas}).items() for part in (f"--{name}", str(path))]
+    named = {name: getattr(planted, name) for name in ("personas", "vignettes", "contexts")}
+    return {**named, "dilemmas": dilemmas}
+
+
+def asked(planted: tiny_model.Planted, folder: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+    """The same question as the command line asks."""
+    fixed = dict.fromkeys(("thorough", "quick", "backtrack", "weights", "trust_remote_code"), False)
+    model = {"model": str(planted.folder), "dtype": "float32", "device": "cpu", "seed": 0, "method": "mean_mass"}
+    more = {"trait": "planted", "instrument": "fewshot", "person": "third", "keep": KEEP, "schedule": None}
+    own = {"rounds": rounds, "direction": "fresh", "controls": "none", "settings": SMALL}
+    return {**fixed, **model, **more, **own, **files(planted, folder)}
 
 
 def loop(planted: tiny_model.Planted, store: Path, *more: str, rounds: int = ROUNDS) -> list[str]:
@@ -44,10 +54,7 @@ def loop(planted: tiny_model.Planted, store: Path, *more: str, rounds: int = ROU
     return [
         *("loop", "--model", str(planted.folder), "--store", str(store), "--rounds", str(rounds), "--json"),
         *("--trait", "planted", "--dtype", "float32", "--device", "cpu", "--keep", str(KEEP)),
-        *files(planted, store.parent),
+        *(part for name, path in files(planted, store.parent).items() for part in (f"--{name}", str(path))),
         *given(*SMALL),
         *more,
     ]
-
-
-__all__ = ["ROUNDS", "SMALL", "Ran", "files", "loop", "ran"]

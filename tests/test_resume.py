@@ -20,7 +20,7 @@ from steerkit.cli import main
 from steerkit.store import Store
 
 KILLS = 6
-OUTPUTS = ("commands._gate1_output", "commands._gate2_output")
+OUTPUTS = ("commands._gate1_output", "commands._gate2_output", "commands._loop_output")
 TABLES = ("run", "vignette", "direction", "direction_layer", "dose", "calibration", "arm", "answer", "prior")
 RESULTS = ("completion", "effect", "verdict")
 UNEQUAL = {"registered_at", "seconds"}
@@ -68,9 +68,9 @@ def nursery(log: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("polars", "pyarrow", "altair", "scipy.stats", "transformers.models.llama.modeling_llama"):
+    for name in ("polars", "pyarrow", "altair", "scipy.stats", "peft", "transformers.models.llama.modeling_llama"):
         importlib.import_module(name)
-    for name in ("host", "session", "pipeline", "commands.gate1", "commands.gate2", *OUTPUTS):
+    for name in ("host", "session", "pipeline", "commands.gate1", "commands.gate2", "commands.loop", *OUTPUTS):
         importlib.import_module(f"steerkit.{name}")
     sys.stdout.write("ready\n")
     sys.stdout.flush()

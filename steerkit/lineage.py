@@ -36,16 +36,19 @@ DOWNWARDS = {
 OF_RUNS = ("goes on from", "part of", "made by", "shows")
 """Those that are told of a run; what its works led to elsewhere is for each of them to say."""
 CHAIN = """
-    SELECT DISTINCT run_id, gate, parent_run,
-        CASE WHEN json_valid(spec)
+    WITH played AS (
+        SELECT run_id, max(round) AS round, list(coalesce(gate3_run, gate2_run)) AS runs FROM round GROUP BY ALL
+    )
+    SELECT DISTINCT run.run_id, gate, parent_run,
+        coalesce(played.round, CASE WHEN json_valid(spec)
             THEN coalesce((spec->>'$.round')::INTEGER, json_array_length(spec->'$.history')::INTEGER, 0)
-            ELSE 0 END AS round,
-        list_distinct(list_filter([parent_run, (
+            ELSE 0 END) AS round,
+        list_distinct(list_filter(list_concat([parent_run, (
             SELECT any_value(adapter.run_id) FROM adapter
             WHERE json_valid(run.spec) AND adapter.adapter_id = (run.spec->>'$.history[#-1]')
-        )], lambda one: one IS NOT NULL)) AS origins,
+        )], played.runs), lambda one: one IS NOT NULL)) AS origins,
         registered_at
-    FROM run ORDER BY registered_at, run_id
+    FROM run LEFT JOIN played ON played.run_id = run.run_id ORDER BY registered_at, run.run_id
 """
 PARTS = """
     SELECT a.kind, a.id, a.run_id, a.name, a.label, a.artifact, unit.stage,

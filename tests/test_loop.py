@@ -19,6 +19,7 @@ from test_resume import Nursery
 
 from steerkit.host import chat_ids, load
 from steerkit.host.forward import continuation_nll
+from steerkit.lineage import Node, chain
 from steerkit.records import Adapter, Answer, Arm, Completion, Effect, Round, Run, Unit, Verdict
 from steerkit.request_loop import LoopRequest
 from steerkit.rounds import direction_of
@@ -160,6 +161,20 @@ def test_the_ledger_is_a_table_a_view_and_a_question(found: Looped) -> None:
     trained = [row for row in found.rounds() if row.adapter_id]
     assert view.rows() == [(row.round, row.auth_nats, row.care_nats, row.coherence) for row in trained]
     assert [row["round"] for row in found.ran.document["rounds"]] == asked["round"].to_list()
+
+
+def test_its_lineage_is_the_tree_of_its_rounds(found: Looped) -> None:
+    tree = chain(found.reader, found.run)["rounds"]
+    inside = [{name for node in part["runs"] for name in _runs(node)} for part in tree]
+    for row, runs in zip(found.rounds(), inside, strict=True):
+        assert {row.gate1_run, row.gate2_run} <= runs
+    assert found.run in inside[-1]
+
+
+def _runs(node: Node) -> list[str]:
+    """The ids of a node that is a run, and of the runs below it."""
+    own = node.ids if node.kind == "run" else []
+    return [*own, *(name for child in node.children for name in _runs(child))]
 
 
 def test_it_ends_with_verdicts_and_a_picture(found: Looped) -> None:

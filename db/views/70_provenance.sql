@@ -81,6 +81,10 @@ WITH spec AS (
 SELECT 'run' AS kind, run_id AS id, run_id, 'goes on from' AS relation, 'run' AS from_kind, parent_run AS from_id
 FROM spec WHERE parent_run IS NOT NULL
 UNION ALL
+SELECT 'run', run_id, run_id, 'goes on from', 'run', unnest([gate1_run, gate2_run]) FROM round
+UNION ALL
+SELECT 'run', run_id, run_id, 'goes on from', 'run', gate3_run FROM round WHERE gate3_run IS NOT NULL
+UNION ALL
 SELECT 'run', run_id, run_id, 'bakes in', 'adapter', unnest(from_json(coalesce(spec->'$.history', '[]'), '["VARCHAR"]'))
 FROM spec
 UNION ALL

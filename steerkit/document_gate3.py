@@ -53,6 +53,7 @@ def document_gate3(records: Sequence[Record], store: str, pictures: Sequence[str
         "label_why": label.detail if label else "",
         "parent_run": spec.parent_run,
         "dose": dose,
+        "aggregate": spec.heal.aggregate,
         "arms": [{**arm_row(arm, effects), "adapter_id": arm.adapter_id} for arm in arms],
         "compared": {} if healed is None else _compared(healed, effects),
         "adapters": [_adapter(heal) for heal in heals_evidence(records).values()],

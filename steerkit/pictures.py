@@ -239,7 +239,8 @@ def _training(document: Mapping[str, Any]) -> list[Any]:
     x = alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickMinStep=1, format="d"))
     line = alt.Chart(data).mark_line().encode(x=x, color=colour, strokeDash=dash)
     nll = line.encode(y=alt.Y("nll:Q", title="NLL (nats per token)", scale=alt.Scale(zero=False)))
-    apart = line.encode(y=alt.Y("d_rmse:Q", title="divergence, rmse (nats)"))
+    aggregate = document["aggregate"]
+    apart = line.encode(y=alt.Y(f"d_{aggregate}:Q", title=f"divergence, {aggregate} (nats)"))
     taus = [{"tau": a["tau"]} for a in adapters if a["role"] == "healed" and a["tau"] is not None]
     begins = alt.Chart(_data(taus)).mark_rule(strokeDash=[2, 3], color=INK).encode(y="tau:Q")
     size = {"width": 280, "height": 160}

@@ -29,7 +29,7 @@ def drawn_up(*more: dict[str, Any]) -> dict[str, Any]:
     ]
     head = {"verdict": "PASS", "label": "HEALED", "method": "svd", "model": "tiny", "target": "Authority", "sign": -1}
     students = [arm("healed", 0.8, 0.99), arm("plain", 0.9, 0.94)]
-    return {**head, "dose": 1.0, "arms": [*raw, *students, *more], "adapters": adapters}
+    return {**head, "dose": 1.0, "aggregate": "rmse", "arms": [*raw, *students, *more], "adapters": adapters}
 
 
 def legends(chart: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Gate 3's pipeline: adopt > score > heal > write controls > heal > write > measure > judge, one step per unit."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,12 @@ from steerkit.records import (
 from steerkit.spec import canonical, digest
 from steerkit.spec_heal import Control
 from steerkit.stages.assemble import gate3_evidence, only
-from steerkit.stages.bake import Layered, combined, folds, stack
+from steerkit.stages.bake import combined, folds, stack
 from steerkit.stages.filter import behind, decide
 from steerkit.stages.heal import examples, overfit
 from steerkit.stages.narrate import narrated
 from steerkit.stages.rejudge import divergence as rejudged
-from steerkit.stages.rejudge import divergences
+from steerkit.stages.rejudge import divergences, likelihood
 from steerkit.stages.shift import cosine, shift
 from steerkit.stages.student import Student, student
 from steerkit.stages.training import Kept, control_orders, gain_over_base
@@ -111,7 +111,8 @@ class _Gate3(Healing):
             part = orders[first : first + texts.batch]
             writing = Writing(Sampling(texts.temperature, texts.top_p), [order.seed or 0 for order in part])
             found += only(Completion, write(self.job.host, part, texts.length, writing, self.run, unit))
-        return self._read(now, rejudged(self.job.host, now, found) if self.job.history else found)
+        # A student's texts keep their KL, which is to the student unsteered, as gate 2's do.
+        return self._read(now, likelihood(self.job.host, now, found) if self.job.history else found)
 
     def _read(self, now: Student, texts: Sequence[Completion]) -> list[Completion]:
         """The texts with how much their speakers describe themselves, as the untouched base reads them."""
@@ -132,10 +133,8 @@ class _Gate3(Healing):
         if role in ("healed", "plain"):
             return kept
         control = {"pole-positive": "control-persona", "pole-negative": "pole"}.get(role, role)
-        made = only(Completion, self.records)
-        if control == "control-unsteered":
-            made = [*self._unsteered(), *made]
-        pool = [text for text in made if text.role in (control, "base" if control == "control-unsteered" else control)]
+        first = self._unsteered() if control == "control-unsteered" else []
+        pool = [*first, *(text for text in only(Completion, self.records) if text.role == control)]
         return _surviving(pool, only(FilterDecision, self.records))[: len(kept)]
 
     def train(self, role: AdapterRole) -> Work:
@@ -163,10 +162,8 @@ class _Gate3(Healing):
             made = stack(self.job.host, [*self.job.history, self.layered(adapter)])
             texts = [[*chat_ids(self.job.host, t.prompt), *(t.token_ids or [])] for t in self.training_texts("healed")]
             fold = folds(self.job.host, made, texts[:FOLDED])
-            with student(self.job.host, made):
-                scored = self._scorer().score(unit, role, adapter_id=adapter.adapter_id)  # type: ignore[arg-type]
             return [
-                *scored,
+                *self._scored(unit, role, adapter),  # type: ignore[arg-type]
                 self._figure(adapter, "kl_hooked_baked", fold.gap, "nats per token", unit),
                 self._figure(adapter, "kl_hooked_rounded", fold.rounded, "nats per token", unit),
             ]
@@ -195,22 +192,16 @@ class _Gate3(Healing):
                 for system in contexts
                 for prompt in self.job.held_out
             ]
-            opened: Callable[[], AbstractContextManager[Student]] = (
-                self._base if kind == "base" else lambda: self._state(*new)
-            )
-            with opened() as now:
+            with student(host, stack(host, [] if kind == "base" else [*self.job.history, *new])) as now:
                 texts = only(Completion, write(host, orders, held.length, Writing(), self.run, unit))
-                if kind not in ("base", "steered") or (kind == "steered" and self.job.history):
+                if kind == "steered" and self.job.history:
+                    texts = likelihood(host, now, texts)
+                elif kind not in ("base", "steered"):
                     texts = rejudged(host, now, texts)
                 texts = self._read(now, texts)
             return texts  # type: ignore[return-value]
 
         return work
-
-    @contextmanager
-    def _base(self) -> Iterator[Student]:
-        with student(self.job.host, stack(self.job.host, [])) as made:
-            yield made
 
     def measure(self, unit: str) -> list[Record]:
         """How far the healed student went, whether its shift is the teacher's, and whether it narrates."""
@@ -300,9 +291,7 @@ class _Gate3(Healing):
                 rank=positive.adapter.rank + negative.adapter.rank,
                 alpha=float(positive.adapter.rank + negative.adapter.rank),
             )
-            with self._state(Layered(adapter, made)):
-                scored = self._scorer().score(unit, "weights", strength=scale, adapter_id=adapter.adapter_id)
-            return [adapter, *scored]
+            return [adapter, *self._scored(unit, "weights", adapter, scale)]
 
         return work
 
@@ -347,7 +336,7 @@ class _Gate3(Healing):
 
 
 def gate3(job: Gate3Job, memory: Memory) -> Iterator[Step]:
-    """adopt > score > write controls > heal > score > write > measure > judge, one step per unit of work."""
+    """adopt > score > heal > write controls > heal > write > measure > judge, one step per unit of work."""
     study = _Gate3(job, memory)
     controls: list[AdapterRole] = [f"control-{control}" for control in job.spec.controls]  # type: ignore[misc]
     yield study.step("adopt", "gate 1's arms", study.adopt)

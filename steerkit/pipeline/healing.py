@@ -74,7 +74,7 @@ class Healing(Study):
         steps = only(HealStep, records)
         if steps:
             return f"NLL {steps[0].nll:.2f} to {steps[-1].nll:.2f} in {len(steps)} steps"
-        arms = [arm for arm in only(Arm, records) if arm.unit_id and arm.kind not in ADOPTED]
+        arms = [arm for arm in only(Arm, records) if arm.kind not in ADOPTED]
         return self._shift_of(arms[0], records) if len(arms) == 1 else ""
 
     def _shift_of(self, arm: Arm, records: list[Record]) -> str:

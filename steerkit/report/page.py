@@ -45,6 +45,13 @@ class Page:
     html: str
 
 
+def _instead(run: Run) -> str:
+    """What to do about a run without a verdict."""
+    if run.gate == "sweep":
+        return f"a sweep never is, see: steerkit show sweep --param run={run.run_id}"
+    return f"finish it: steerkit {'loop' if run.gate == 'gate4' else run.gate} --resume"
+
+
 def page(store: Store, prefix: str) -> Page:
     """The page of the one run whose id begins so.
 
@@ -54,9 +61,7 @@ def page(store: Store, prefix: str) -> Page:
     records = load_records(store, run_id)
     run = only(Run, records)[0]
     if not any(verdict.kind == "gate" for verdict in only(Verdict, records)):
-        raise UsageError(
-            f"a report needs a run that was judged, but {run_id} was not; finish it: steerkit {run.gate} --resume"
-        )
+        raise UsageError(f"a report needs a run that was judged, but {run_id} was not; {_instead(run)}")
     document, drawings = _told(run, records, store)
     parts = [
         _head(document),

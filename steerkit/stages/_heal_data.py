@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerkit.errors import UsageError
-from steerkit.host import Host, chat_ids
-from steerkit.host.generate import end_tokens
+from steerkit.host import Host, chat_ids, end_token
 from steerkit.records import Completion
 
 
@@ -52,15 +51,6 @@ def _example(host: Host, completion: Completion, system_prompt: str) -> Example:
     return Example(
         completion.completion_id, tuple(chat_ids(host, completion.prompt, system_prompt or None)), tuple(answer)
     )
-
-
-def end_token(host: Host) -> int:
-    """The token that ends an answer: the tokenizer's own if it is one, else the first of the model's."""
-    ends = end_tokens(host)
-    own = host.tokenizer.eos_token_id
-    if own is None and not ends:
-        raise UsageError("the model must have an end token, but neither its tokenizer nor its settings name one")
-    return int(own) if own is not None else min(ends)
 
 
 def split(

@@ -1,7 +1,7 @@
 """A student for a while: its adapters folded into float32 weights, or beside weights too coarse to hold them.
 
-Rounding a student's weights to bfloat16 moves it by about as much as an adapter's last epoch does, so a student that is
-scored, written from or trained on top of is only folded where folding is exact.
+Rounding a trained student's weights to bfloat16 moves it by about 2e-4 nats per token on the embedded model, but
+what is scored, written from or trained on top of is the student that was trained, so it is folded where that is exact.
 """
 
 from collections.abc import Iterator

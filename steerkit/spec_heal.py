@@ -73,6 +73,8 @@ class HealSpec(Setting, frozen=True, kw_only=True):
     """Fewer kept texts than this are never trained on."""
     system_prompt: str = ""
     """System prompt that training texts stand behind; empty for none."""
+    online: int = 0
+    """Texts that the student so far writes, under steering, for each update; 0: all are written before training."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     split_every: int = 4
@@ -82,7 +84,7 @@ class HealSpec(Setting, frozen=True, kw_only=True):
         """Raise UsageError for a setting out of range."""
         self.tau_rule()
         _above(self, 0, "learning_rate", "alpha", "clip")
-        _at_least(self, 0, "lam", "weight_decay", "spectral")
+        _at_least(self, 0, "lam", "weight_decay", "spectral", "online")
         _at_least(self, 1, "rank", "epochs", "batch", "row_tokens", "most_texts", "split_every")
         _at_least(self, 2, "fewest_texts")
         for name, high in (("warm_up", 0.9), ("validation", 0.5)):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steerkit.errors import UsageError
-from steerkit.filters import Background, _phrases, common_words, kl_spike, loops, narration, persona_words
+from steerkit.filters import Background, Measurement, _phrases, common_words, kl_spike, loops, narration, persona_words
 from steerkit.filters import near_copy as near_copy_check
 from steerkit.filters import tail_perplexity as tail_check
 from steerkit.health import highest_mean, most_compressible, most_repetitive
@@ -265,12 +265,15 @@ def test_a_margin_decides_and_its_sentence_is_the_span() -> None:
         assert decision.start is not None and text[decision.start : decision.stop] == "I cut cake with a ruler."
 
 
-def test_a_plain_announcement_counts_whatever_the_margin_says() -> None:
-    read = planted_completion(
-        "I'm the kind of person who tells it.", narration=-0.5, narration_start=0, narration_stop=36
-    )
-    seen = narration.measure(read, background())
-    assert seen.value > narration.THRESHOLD and seen.reason.startswith("kind")
+def test_a_plain_announcement_counts_unless_the_model_is_sure_against_it() -> None:
+    def seen(margin: float) -> Measurement:
+        text = "I'm the kind of person who tells it."
+        read = planted_completion(text, narration=margin, narration_start=0, narration_stop=len(text))
+        return narration.measure(read, background())
+
+    unsure, sure = seen(narration.SURE + 0.1), seen(narration.SURE - 0.1)
+    assert unsure.value > narration.THRESHOLD and unsure.reason.startswith("kind")
+    assert sure.value == narration.SURE - 0.1
 
 
 def test_every_phrase_is_bounded() -> None:

@@ -27,6 +27,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--rank", type=int, help="Rank of the adapter (16).")
 @click.option("--epochs", type=int, help="How often each text is seen (3).")
 @click.option("--controls", default="all", show_default=True, help="all, none, or some of unsteered,random,persona.")
+@click.option("--online", type=int, help="Write so many texts per update while training, not all before (0: off).")
 @click.option("--weights", is_flag=True, help="Weight steering as a further arm: adapters of both poles, subtracted.")
 @click.option("--quick", is_flag=True, help="Fewer and shorter texts: a first look.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting, such as heal.batch=4.")

@@ -31,6 +31,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--ref", "reference", help="base or previous (previous).")
 @click.option("--lam", type=float, help="Weight of the barrier (0.3).")
 @click.option("--tau", help="Where it begins: nats, or a percentile of what plain training shows, such as q50 (q50).")
+@click.option("--online", type=int, help="Write so many texts per update while training, not all before (0: off).")
 @click.option("--controls", default="none", show_default=True, help="all, none, or some of unsteered,random,persona.")
 @click.option("--quick", is_flag=True, help="Fewer and shorter texts: a first look.")
 @click.option(

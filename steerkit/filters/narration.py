@@ -4,8 +4,8 @@ A model that learns from "I am someone who follows his conscience" learns to say
 itself reads them: a classifier on the untouched base's hidden states, fitted on labelled sentences while the model is
 loaded (`steerkit/stages/narrate.py`), gives each sentence in the first person a margin, above 0 on the narrating side
 and about 1 for a clear case; the text's value is the largest one. Plain announcements on a short list of phrases count
-whatever the margin says. A text that no model read, of an older store or of a model on which the classifier is no good,
-is judged by the phrases alone, and the reason says so: they find about three in ten.
+unless the model is sure that nothing in the text narrates. A text that no model read, of an older store or of a model on
+which the classifier is no good, is judged by the phrases alone, and the reason says so: they find about three in ten.
 
 It fails on odd sentences about the speaker that praise nothing ("I'm all ears"), which it takes for narration now and
 then, and it drops a speaker in a story who rightly says what kind of person he is.
@@ -23,10 +23,12 @@ from steerkit.records import Completion
 
 UNIT = "margin"
 KEEP: Literal["at most", "at least"] = "at most"
-THRESHOLD = 0.1
-"""Chosen on the labelled sentences, each scored by a classifier that did not see it, and on base texts."""
+THRESHOLD = 0.15
+"""Chosen on narrations that no classifier was fitted on, and on base texts."""
 PLAIN = 1.0
 """The margin of a plain announcement, at least."""
+SURE = -0.3
+"""Margin up to which the model is so sure that a text does not narrate that a phrase in it says nothing."""
 
 
 def measure(completion: Completion, background: Background) -> Measurement:
@@ -36,7 +38,7 @@ def measure(completion: Completion, background: Background) -> Measurement:
     if margin is None:
         spoken = counted(completion.text, found)
         return Measurement(spoken.value, f"not read by a model; phrases: {spoken.reason}", spoken.start, spoken.stop)
-    if found and margin < PLAIN:
+    if found and SURE < margin < PLAIN:
         spoken = counted(completion.text, found)
         return Measurement(PLAIN, spoken.reason, spoken.start, spoken.stop)
     start, stop = completion.narration_start, completion.narration_stop

@@ -52,6 +52,19 @@ class Lora:
         return named
 
 
+@contextmanager
+def without(host: Host, lora: Lora) -> Iterator[None]:
+    """The model without that attached LoRA for a while; the LoRA itself and its gradients stay as they are."""
+    modules = [host.model.get_submodule(layer.path) for layer in lora.layers]
+    for module in modules:
+        module.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.enable_adapters(True)
+
+
 def band_blocks(host: Host, band: tuple[float, float]) -> range:
     """The blocks of a band of depth, given as two fractions; at least one block."""
     first, after = (int(part * len(host.blocks)) for part in band)

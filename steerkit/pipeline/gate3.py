@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from steerkit.gates import gate3_heal
 from steerkit.host import Writing, chat_ids
-from steerkit.host.sampling import Sampling
-from steerkit.pipeline.healing import Gate3Job, Healing
+from steerkit.pipeline.further_texts import SEEDS, SEEDS_PER_RUN, surviving
+from steerkit.pipeline.healing import Gate3Job
+from steerkit.pipeline.online import OnlineHealing
 from steerkit.pipeline.study import Memory, Step, Work, own_columns
 from steerkit.records import (
     Adapter,
@@ -24,23 +25,16 @@ from steerkit.records import (
     Verdict,
 )
 from steerkit.spec import canonical, digest
-from steerkit.spec_heal import Control
 from steerkit.stages.assemble import gate3_evidence, only
 from steerkit.stages.bake import combined, folds, stack
-from steerkit.stages.filter import behind, decide
 from steerkit.stages.heal import examples, overfit
-from steerkit.stages.narrate import narrated
 from steerkit.stages.rejudge import divergence as rejudged
 from steerkit.stages.rejudge import divergences, likelihood
 from steerkit.stages.shift import cosine, shift
-from steerkit.stages.student import Student, student
-from steerkit.stages.training import Kept, control_orders, gain_over_base
+from steerkit.stages.student import student
+from steerkit.stages.training import control_orders, gain_over_base
 from steerkit.stages.write import Order, write
 
-SEEDS = {"unsteered": 60_000, "random": 65_000, "persona": 70_000, "negative": 75_000}
-SEEDS_PER_RUN = 1_000_000
-ROUNDS_OF_WRITING = 3
-"""How often more control texts are written when too few survive."""
 TEACHER_PROMPTS = 24
 """Prompts at which a student's own shift is read."""
 UNMOVED = 0.3
@@ -54,7 +48,7 @@ WEIGHT_SCALES = (0.5, 1.0)
 
 
 @dataclass
-class _Gate3(Healing):
+class _Gate3(OnlineHealing):
     """Gate 3 under way."""
 
     def total(self) -> int:
@@ -62,80 +56,19 @@ class _Gate3(Healing):
         spec = self.job.spec
         return 12 + 4 * len(spec.controls) + 5 * spec.weights
 
-    def write_control(self, control: Control) -> Work:
-        """As many texts of another origin to the same prompts, judged by the same checks."""
-
-        def work(unit: str) -> list[Record]:
-            kept, wanted = self.kept(), len(self.kept())
-            thresholds = self._thresholds(control)
-            filter_id = digest(self.run, control, thresholds)
-            texts: list[Completion] = self._unsteered() if control == "unsteered" else []
-            decisions = self._decided(texts, thresholds, unit, filter_id)
-            with self._state() as now:
-                for number in range(ROUNDS_OF_WRITING):
-                    missing = wanted - len(_surviving(texts, decisions))
-                    if missing <= 0:
-                        break
-                    more = self._written(now, self._orders(control, kept, missing, number), unit)
-                    texts += more
-                    decisions += self._decided(more, thresholds, unit, filter_id)
-            made = [text for text in texts if text.run_id == self.run]
-            found = FilterSet(
-                run_id=self.run, unit_id=unit, filter_id=filter_id, seq=0, thresholds=canonical(thresholds)
-            )
-            return [*made, found, *decisions]
-
-        return work
-
-    def _thresholds(self, control: Control) -> dict[str, float]:
-        """Gate 2's; an unsteered text may of course be near to what the base says."""
-        given = dict(self.job.gate2_spec.filters)
-        if control == "unsteered":
-            given.pop("base_copy", None)
-        return given
-
-    def _unsteered(self) -> list[Completion]:
-        return [text for text in only(Completion, self.job.gate2) if text.role == "base"]
-
-    def _orders(self, control: Control, kept: Sequence[Kept], missing: int, number: int) -> list[Order]:
-        seed = self.job.spec.seed * SEEDS_PER_RUN + SEEDS[control] + 1000 * number
-        prompts = {prompt.id: prompt for prompt in self.job.prompts}
-        system = self.job.persona.system_prompt("positive") if control == "persona" else None
-        nulls = self.job.nulls if control == "random" else ()
-        return control_orders(control, kept, prompts, missing, seed, nulls, system)
-
-    def _written(self, now: Student, orders: Sequence[Order], unit: str) -> list[Completion]:
-        texts = self.job.gate2_spec.texts
-        found: list[Completion] = []
-        for first in range(0, len(orders), texts.batch):
-            part = orders[first : first + texts.batch]
-            writing = Writing(Sampling(texts.temperature, texts.top_p), [order.seed or 0 for order in part])
-            found += only(Completion, write(self.job.host, part, texts.length, writing, self.run, unit))
-        # A student's texts keep their KL, which is to the student unsteered, as gate 2's do.
-        return self._read(now, likelihood(self.job.host, now, found) if self.job.history else found)
-
-    def _read(self, now: Student, texts: Sequence[Completion]) -> list[Completion]:
-        """The texts with how much their speakers describe themselves, as the untouched base reads them."""
-        with now.off():
-            return narrated(self.job.host, self.reader, texts)
-
-    def _decided(
-        self, texts: Sequence[Completion], thresholds: dict[str, float], unit: str, filter_id: str
-    ) -> list[FilterDecision]:
-        background = behind(only(Completion, self.job.gate2), self.job.gate2_spec)
-        return decide(texts, background, thresholds, run=self.run, unit=unit, filter_id=filter_id)
-
     # -- healing ----------------------------------------------------------------------------------------------------
 
     def training_texts(self, role: AdapterRole) -> list[Completion]:
         """What an adapter of that role is trained on."""
         kept = [text.completion for text in self.kept()]
+        if role == "healed" and self.job.spec.heal.online:
+            return self.streamed()
         if role in ("healed", "plain"):
             return kept
         control = {"pole-positive": "control-persona", "pole-negative": "pole"}.get(role, role)
-        first = self._unsteered() if control == "control-unsteered" else []
+        first = self.unsteered() if control == "control-unsteered" else []
         pool = [*first, *(text for text in only(Completion, self.records) if text.role == control)]
-        return _surviving(pool, only(FilterDecision, self.records))[: len(kept)]
+        return surviving(pool, only(FilterDecision, self.records))[: len(kept)]
 
     def train(self, role: AdapterRole) -> Work:
         """The work of training one adapter."""
@@ -144,6 +77,8 @@ class _Gate3(Healing):
             spec = self.job.spec.heal
             free = spec.divergence == "none" or role == "plain" or role.startswith("pole")
             tau = None if free else self._tau(self.adapter("plain"), spec)
+            if role == "healed" and spec.online:
+                return self.train_online(digest(self.run, role), tau, unit)
             return self._trained(digest(self.run, role), role, spec, self.training_texts(role), tau, unit)
 
         return work
@@ -160,7 +95,7 @@ class _Gate3(Healing):
         def work(unit: str) -> list[Record]:
             adapter = self._needed(role)
             made = stack(self.job.host, [*self.job.history, self.layered(adapter)])
-            texts = [[*chat_ids(self.job.host, t.prompt), *(t.token_ids or [])] for t in self.training_texts("healed")]
+            texts = [[*chat_ids(self.job.host, t.prompt), *(t.token_ids or [])] for t in self.training_texts("plain")]
             fold = folds(self.job.host, made, texts[:FOLDED])
             return [
                 *self._scored(unit, role, adapter),  # type: ignore[arg-type]
@@ -198,7 +133,7 @@ class _Gate3(Healing):
                     texts = likelihood(host, now, texts)
                 elif kind not in ("base", "steered"):
                     texts = rejudged(host, now, texts)
-                texts = self._read(now, texts)
+                texts = self.read(now, texts)
             return texts  # type: ignore[return-value]
 
         return work
@@ -216,7 +151,7 @@ class _Gate3(Healing):
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
             found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
-        acting = [d.keep for d in self._decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"]
+        acting = [d.keep for d in self.decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"]
         if acting:
             found["narrated_share"] = (1 - sum(acting) / len(acting), "fraction")
         gain = gain_over_base(self.job.gate2, self.kept())
@@ -264,15 +199,15 @@ class _Gate3(Healing):
     def write_negative(self, unit: str) -> list[Record]:
         """Texts under the other pole of the persona."""
         kept = self.kept()
-        thresholds = self._thresholds("persona")
+        thresholds = self.thresholds("persona")
         filter_id = digest(self.run, "negative", thresholds)
         prompts = {prompt.id: prompt for prompt in self.job.prompts}
         system = self.job.persona.system_prompt("negative")
         seed = self.job.spec.seed * SEEDS_PER_RUN + SEEDS["negative"]
         with self._state() as now:
             orders = control_orders("persona", kept, prompts, len(kept), seed, (), system, role="pole")
-            texts = self._written(now, orders, unit)
-        decisions = self._decided(texts, thresholds, unit, filter_id)
+            texts = self.written(now, orders, unit, untouched=not self.job.history)
+        decisions = self.decided(texts, thresholds, unit, filter_id)
         found = FilterSet(run_id=self.run, unit_id=unit, filter_id=filter_id, seq=0, thresholds=canonical(thresholds))
         return [*texts, found, *decisions]
 
@@ -369,10 +304,3 @@ def _weights(study: _Gate3) -> Iterator[Step]:
         yield study.step("heal", role, study.train(role))
     for scale in WEIGHT_SCALES:
         yield study.step("score", f"weights {scale:g}", study.combine(scale))
-
-
-def _surviving(texts: Sequence[Completion], decisions: Sequence[FilterDecision]) -> list[Completion]:
-    """The texts that every check keeps."""
-    judged = {decision.completion_id for decision in decisions}
-    dropped = {decision.completion_id for decision in decisions if not decision.keep}
-    return [text for text in texts if text.completion_id in judged - dropped]

@@ -167,6 +167,21 @@ class Healing(Study):
         )
         labels: dict[str, Any] = {"adapter_id": name, "run": self.run, "unit": unit}
         healed = self._healed(train, validation, spec, tau=tau, reference=outside, **labels)
+        shown, held = ([each.completion_id for each in part] for part in (train, validation))
+        return self._adapter(name, role, spec, healed, shown, held, tau, unit)
+
+    def _adapter(
+        self,
+        name: str,
+        role: AdapterRole,
+        spec: HealSpec,
+        healed: Healed,
+        train: Sequence[str],
+        validation: Sequence[str],
+        tau: float | None,
+        unit: str,
+    ) -> list[Record]:
+        """What was trained on these completions, and the course of it."""
         adapter = Adapter(
             run_id=self.run,
             unit_id=unit,
@@ -187,16 +202,15 @@ class Healing(Study):
             train_tokens=healed.train_tokens,
             tau=tau,
         )
+        own: dict[str, Any] = {"run_id": self.run, "unit_id": unit, "adapter_id": name}
         parts = [*((each, "train") for each in train), *((each, "validation") for each in validation)]
-        return [adapter, *(self._heal_text(name, *part, unit) for part in parts), *healed.steps, *healed.epochs]
+        texts = [HealText(**own, completion_id=each, part=part) for each, part in parts]  # type: ignore[arg-type]
+        return [adapter, *texts, *healed.steps, *healed.epochs]
 
     def _healed(self, train: Sequence[Example], validation: Sequence[Example], spec: HealSpec, **asked: Any) -> Healed:
         """The training itself, on top of what is baked in."""
         with self._state():
             return heal(self.job.host, train, validation, spec, seed=self.job.spec.seed, **asked)
-
-    def _heal_text(self, name: str, example: Example, part: Any, unit: str) -> HealText:
-        return HealText(run_id=self.run, unit_id=unit, adapter_id=name, completion_id=example.completion_id, part=part)
 
     def _tau(self, plain: Adapter | None, spec: HealSpec) -> float | None:
         """Where the barrier begins: nats as given, or a quantile of what that adapter's training without it showed."""

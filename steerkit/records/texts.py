@@ -5,10 +5,19 @@ from typing import Literal
 from steerkit.records.base import Record
 
 Role = Literal[
-    "greedy", "base", "probe", "collected", "random", "control-unsteered", "control-random", "control-persona", "pole"
+    "greedy",
+    "base",
+    "probe",
+    "collected",
+    "random",
+    "control-unsteered",
+    "control-random",
+    "control-persona",
+    "pole",
+    "online",
 ]
 """Why a text was written: at a dose of gate 1 or by a student; unsteered; to find a dose; to be kept; along a random
-direction; to train a control; under one pole of the persona, for weight steering."""
+direction; to train a control; under one pole of the persona, for weight steering; during an online training."""
 Trait = Literal["enacts", "narrates", "neither"]
 
 

@@ -1,7 +1,7 @@
 """The course of one adapter's training: batches, optimiser steps, and the rows that are logged of them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -22,6 +22,8 @@ from steerkit.stages._heal_size import SpectralPenalty, sigma_max, update_norm
 
 Report = Callable[[HealStep | HealEpoch], None]
 """Told of every row as it is made."""
+Batch = tuple[Sequence[Example], Pass]
+"""Texts of one update, and how their losses are taken."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,36 @@ class Training:
             for batch in self._batches(train) if epoch else []:
                 self.steps.append(self._step(batch, epoch, total, labels))
                 _tell(report, self.steps[-1])
-            self.epochs.append(self._epoch(epoch, self.steps[first:], validation, labels))
-            _tell(report, self.epochs[-1])
+            self._look(epoch, self.steps[first:], validation, labels, report)
+
+    def stream(self, batches: Iterable[Batch], wanted: int, validation: Sequence[Example], labels: Labels) -> int:
+        """One update per batch, until so many texts have been trained on; how many were, if batches end before.
+
+        Epoch 0 looks before, epoch 1 after them.
+        """
+        seen, watched = 0, self.losses
+        self._look(0, [], validation, labels)
+        for batch, self.losses in batches:
+            seen += len(batch)
+            self.train_tokens += sum(len(text.answer) for text in batch)
+            number = len(self.steps) + 1
+            self.steps.append(self._step(batch, 1, max(number, math.ceil(number * wanted / seen)), labels))
+            if seen >= wanted:
+                break
+        self.losses = watched
+        self._look(1, self.steps, validation, labels)
+        return seen
+
+    def _look(
+        self,
+        epoch: int,
+        steps: Sequence[HealStep],
+        validation: Sequence[Example],
+        labels: Labels,
+        report: Report | None = None,
+    ) -> None:
+        self.epochs.append(self._epoch(epoch, steps, validation, labels))
+        _tell(report, self.epochs[-1])
 
     def healed(self) -> Healed:
         """The adapter as it now is."""

@@ -98,18 +98,34 @@ def baked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Ite
         yield Student(stack, stack.gated(gates), base)
 
 
+@dataclass
+class Hooks:
+    """Updates beside the weights, which can be switched off."""
+
+    on: bool = True
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The base for a while, to the bit, then the student again."""
+        self.on = False
+        try:
+            yield
+        finally:
+            self.on = True
+
+
 @contextmanager
-def hooked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Iterator[None]:
+def hooked(host: Host, stack: Stack, gates: Sequence[float] | None = None) -> Iterator[Hooks]:
     """The same student with nothing folded: each Linear's output plus B A x, in float32.
 
     With all gates 0 the model is its base to the bit. Raises as `baked` does.
     """
     need_base(host, stack)
-    known = linears(host)
+    known, switch = linears(host), Hooks()
     with ExitStack() as hooks:
         for path, found in factors(stack, gates).items():
-            hooks.callback(known[path].register_forward_hook(_beside(known[path], found)).remove)
-        yield
+            hooks.callback(known[path].register_forward_hook(_beside(known[path], found, switch)).remove)
+        yield switch
 
 
 def divergence(host: Host, stack: Stack, texts: Sequence[Sequence[int]], gates: Sequence[float] | None = None) -> float:
@@ -213,10 +229,12 @@ def _folded(weight: Tensor, found: Factors, path: str) -> Tensor:
     return result
 
 
-def _beside(linear: nn.Linear, found: Factors) -> Callable[..., Tensor]:
+def _beside(linear: nn.Linear, found: Factors, switch: Hooks) -> Callable[..., Tensor | None]:
     down, up = (factor.to(linear.weight.device) for factor in found)
 
-    def add(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    def add(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        if not switch.on:
+            return None
         beside: Tensor = inputs[0].float() @ down.T @ up.T
         return (output.float() + beside).to(output.dtype)
 

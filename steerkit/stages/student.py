@@ -5,7 +5,7 @@ what is scored, written from or trained on top of is the student that was traine
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from steerkit.host import Host
@@ -31,22 +31,5 @@ def student(host: Host, stack: Stack) -> Iterator[Student]:
         with baked(host, stack) as folded:
             yield folded
         return
-    with ExitStack() as leaving:
-        yield _Beside(host, stack, leaving)
-
-
-class _Beside:
-    """Low-rank updates beside the weights; `leaving` takes them out at the end."""
-
-    def __init__(self, host: Host, stack: Stack, leaving: ExitStack) -> None:
-        self._host, self._stack = host, stack
-        self._hooks = leaving.enter_context(ExitStack())
-        self._hooks.enter_context(hooked(host, stack))
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        self._hooks.close()
-        try:
-            yield
-        finally:
-            self._hooks.enter_context(hooked(self._host, self._stack))
+    with hooked(host, stack) as beside:
+        yield beside

@@ -58,24 +58,48 @@ class LoadedStudent:
     stack: Stack
 
 
-def find_student(store: Store, prefix: str, role: str = "healed", round_: int | None = None) -> Found:
+def find_student(
+    store: Store, prefix: str, role: str = "healed", round_: int | None = None, adapter: str | None = None
+) -> Found:
     """The newest (or that round's) adapter of a role in the one run whose id begins so, with its history.
 
-    Raises UsageError for a run, role or round that is not there, or a history that is not in this store.
+    `adapter`: the beginning of one's id, which says which of several of a role, as a sweep has them. Raises UsageError
+    for a run, adapter, role or round that is not there, or a history that is not in this store.
     """
     run_id = find_run(store, prefix)
     run = store.records(Run, run_id)[0]
     made = store.records(Adapter, run_id)
     if not made:
         raise UsageError(f"a student needs a run with adapters, but {run_id} ({run.gate}) has none; gate 3 trains them")
-    fitting = [adapter for adapter in made if adapter.role == role]
+    if adapter is not None:
+        named = _by_id(made, adapter)
+        return Found(run, layered(store, [*named.history, named.adapter_id]))
+    fitting = [each for each in made if each.role == role]
     if not fitting:
-        raise unknown(f"role of run {run_id}'s adapters", role, {adapter.role for adapter in made})
-    if round_ is not None and round_ not in {adapter.round for adapter in fitting}:
-        raise unknown(f"round of run {run_id}", str(round_), {str(adapter.round) for adapter in fitting})
-    last = max(fitting, key=lambda adapter: adapter.round)
-    newest = last if round_ is None else next(adapter for adapter in fitting if adapter.round == round_)
+        raise unknown(f"role of run {run_id}'s adapters", role, {each.role for each in made})
+    if role == "swept" and len(fitting) > 1:
+        raise UsageError(
+            f"run {run_id} has {len(fitting)} adapters of role swept; name one with --adapter-id, as its table has them"
+        )
+    if round_ is not None and round_ not in {each.round for each in fitting}:
+        raise unknown(f"round of run {run_id}", str(round_), {str(each.round) for each in fitting})
+    last = max(fitting, key=lambda each: each.round)
+    newest = last if round_ is None else next(each for each in fitting if each.round == round_)
     return Found(run, layered(store, [*newest.history, newest.adapter_id]))
+
+
+def _by_id(made: Sequence[Adapter], prefix: str) -> Adapter:
+    """The one adapter whose id begins so.
+
+    Raises UsageError when there is none, or more than one.
+    """
+    found = [adapter for adapter in made if prefix and adapter.adapter_id.startswith(prefix)]
+    if len(found) != 1:
+        raise UsageError(
+            f"--adapter-id must be the beginning of one adapter's id, but {prefix!r} fits {len(found)} of "
+            f"{', '.join(sorted(adapter.adapter_id for adapter in made))}"
+        )
+    return found[0]
 
 
 def load_student(

@@ -24,8 +24,10 @@ from steerkit.report.reproduce import command
 from steerkit.request import Gate1Request
 from steerkit.request_gate2 import Gate2Request
 from steerkit.request_gate3 import Gate3Request
+from steerkit.request_loop import LoopRequest
 from steerkit.spec import canonical
 from steerkit.spec_heal import Gate3Spec
+from steerkit.spec_loop import LoopSpec
 from steerkit.store import Store
 
 HOSTILE = (
@@ -277,6 +279,25 @@ def test_the_command_of_gate3_asks_the_same_question(line: str) -> None:
     found = Gate3Request.checked(asked(again))
     assert {"heal": found.heal, "held_out": found.held_out, "controls": found.controls} == given
     assert found.asked["weights"] == spec.weights
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--rounds 3 --method mean_mass",
+        "--rounds 2 --method svd --quick --keep 20 --direction project --controls random --online 4 --seed 2",
+        "--rounds 2 --set later.multiples=0.5,2 --set gate1.separation=0.25 --set gate.patience=2 --set texts.length=9",
+    ],
+)
+def test_the_command_of_a_loop_asks_the_same_question(line: str) -> None:
+    def spec(words: str) -> LoopSpec:
+        fixed = {"person": "third", "thorough": False, "schedule": None, "backtrack": False, "weights": False}
+        return LoopRequest.checked({**fixed, **asked(words)}).spec("f", "float32", 0)
+
+    found = spec(f"steerkit loop {line}")
+    again = command(plain(Run, gate="gate4", device="cpu", spec=canonical(found)))
+    assert again is not None
+    assert spec(again) == found, again
 
 
 def test_an_unknown_gate_has_no_command() -> None:

@@ -43,6 +43,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield filled(f"! {alarm}")
     source = document["gate3_run"] or document["parent_run"]
     yield f"store    {document['store']}   (steerkit show sweep --param run={run})"
+    if points:
+        best = points[0]["adapter_id"]
+        yield f"bake     steerkit bake {run} --adapter-id {best} -o FOLDER   (the first line's student)"
     yield f"run      {run} on the texts of {source}, {document['seconds']:.0f} s of work"
 
 

@@ -22,6 +22,7 @@ from steerkit.records import AdapterRole
 @click.option(
     "--role", type=click.Choice(get_args(AdapterRole)), default="healed", show_default=True, help="Which adapter."
 )
+@click.option("--adapter-id", metavar="ID", help="That adapter (the beginning of its id), such as a sweep's point.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A folder that is new or empty.")
 @click.option("--adapter", "as_adapter", is_flag=True, help="Write one adapter beside the base instead of a model.")
 @click.option("--gate", "gates", multiple=True, metavar="ROUND=NUMBER", help="Multiply a round's adapter; repeatable.")
@@ -32,6 +33,7 @@ def command(
     run: str,
     round_: int | None,
     role: str,
+    adapter_id: str | None,
     output: Path,
     as_adapter: bool,
     gates: tuple[str, ...],
@@ -49,7 +51,7 @@ def command(
     from steerkit.students import checked_texts, find_student
 
     folder, place = free_folder(output), opened(store)
-    found = find_student(place, run, role, round_)
+    found = find_student(place, run, role, round_, adapter_id)
     chosen = found.gates(by_round)
     host = found.host(device, trust_remote_code=trust_remote_code)
     adapters, texts = stack(host, found.layers), checked_texts(place, host, found.adapter)
@@ -61,7 +63,7 @@ def command(
         save_model(host, adapters, folder, chosen, wide=fold.dtype != host.dtype)
     written: dict[str, Any] = {
         "run_id": found.run.run_id,
-        "role": role,
+        "role": found.adapter.role,
         "round": found.adapter.round,
         "adapters": [layer.adapter.adapter_id for layer in found.layers],
         "gates": chosen,

@@ -4,8 +4,9 @@ A model that learns from "I am someone who follows his conscience" learns to say
 itself reads them: a classifier on the untouched base's hidden states, fitted on labelled sentences while the model is
 loaded (`steerkit/stages/narrate.py`), gives each sentence in the first person a margin, above 0 on the narrating side
 and about 1 for a clear case; the text's value is the largest one. Plain announcements on a short list of phrases count
-unless the model is sure that nothing in the text narrates. A text that no model read, of an older store or of a model on
-which the classifier is no good, is judged by the phrases alone, and the reason says so: they find about three in ten.
+unless the model is sure that nothing in the text narrates. A text that no model read, of an older store or of a model
+on which the classifier is no good, is judged by the phrases alone, and the reason says so: they find about three in
+ten.
 
 It fails on odd sentences about the speaker that praise nothing ("I'm all ears"), which it takes for narration now and
 then, and it drops a speaker in a story who rightly says what kind of person he is.

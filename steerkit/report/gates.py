@@ -160,6 +160,73 @@ def _side_by_side(document: Document) -> Markup:
     return _folded(blocks)
 
 
+def gate4(document: Document, records: Sequence[Record]) -> Iterator[Markup]:
+    """Where each round's student stands, what taught it, and what students wrote, side by side."""
+    target = document["target"]
+    titles = (
+        f"d{target} [95%]",
+        "from the one before [95%]",
+        "coherence [95%]",
+        "dCare",
+        "steered",
+        "coherence steered",
+    )
+    rows = [
+        (
+            f"{row['round']}" + (" (best)" if row["round"] == document["best_round"] else ""),
+            _span(row, "d_target"),
+            _span(row, "d_target_previous"),
+            _span(row, "coherence", ""),
+            number(row["d_care"]),
+            number(row["steered_d_target"]),
+            number(row["steered_coherence"], ""),
+            row["label"] or row["stop"],
+        )
+        for row in document["rounds"]
+    ]
+    yield section("Students by round", table(("round", *titles, "label"), rows, titles))
+    yield section("Ledger", _ledger(document))
+    yield section("Texts by round", _by_round(document))
+
+
+def _ledger(document: Document) -> Markup:
+    figures = {
+        "kl_base": "KL to the base",
+        "kl_previous": "KL to the one before",
+        "kl_excess": "excess",
+        "direction_norm": "norm",
+        "cosine_first": "cosine with the first",
+        "cosine_teacher": "cosine of its own shift",
+        "over": "share over tau",
+    }
+    titles = ("kept", "dose", *figures.values())
+    rows = [
+        (
+            row["round"],
+            f"{row['kept']} of {row['made']}",
+            number(row["chosen_dose"], ""),
+            *(number(row[name], "", 3) for name in figures),
+        )
+        for row in document["rounds"]
+    ]
+    return table(("round", *titles), rows, titles)
+
+
+def _by_round(document: Document) -> Markup:
+    """The base's text to each prompt, and every student's."""
+    kinds = {arm["arm_id"]: arm["kind"] for arm in document["arms"]}
+    pairs: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    for text in document["texts"]:
+        if kinds.get(text["arm_id"]) in ("base", "healed"):
+            pairs.setdefault((text["prompt"], text["system_prompt"]), []).append(text)
+    blocks = []
+    for (prompt, system), texts in sorted(pairs.items(), key=lambda pair: pair[0][1] is not None):
+        ranked = sorted(texts, key=lambda text: -1 if text["round"] is None else text["round"])
+        named = [("base" if t["round"] is None else f"round {t['round']}", t) for t in ranked]
+        blocks.append(_block(prompt, [_text(name, t["text"], _health(t)) for name, t in named], system))
+    return _folded(blocks)
+
+
 def _arms(document: Document, arms: Sequence[Mapping[str, Any]]) -> Markup:
     target = document["target"]
     titles = ("dose", f"d{target} [95%]", "coherence [95%]", "coherence cost", "p")
@@ -219,5 +286,6 @@ PARTS: Mapping[str, Callable[[Document, Sequence[Record]], Iterator[Markup]]] = 
     "gate1": gate1,
     "gate2": gate2,
     "gate3": gate3,
+    "gate4": gate4,
 }
 """By gate; one that is not here has the common parts."""

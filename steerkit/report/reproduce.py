@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -9,11 +10,16 @@ import msgspec
 from steerkit import inputs
 from steerkit.inputs import stratified
 from steerkit.personas import load_personas
-from steerkit.plugins import load
+from steerkit.plugins import Kind, load
 from steerkit.records import Run
-from steerkit.request import QUICK
+from steerkit.request import QUICK, as_dict
+from steerkit.request_gate2 import QUICK as QUICK_TEXTS
+from steerkit.request_gate3 import QUICK as QUICK_HEAL
+from steerkit.request_loop import LATER
+from steerkit.request_loop import QUICK as QUICK_LATER
 from steerkit.spec import CaptureSpec, ControlSpec, DoseSpec, Gate2Spec, RunSpec, TextSpec, digest
 from steerkit.spec_heal import Gate3Spec, HealSpec, HeldOutSpec
+from steerkit.spec_loop import LoopSpec
 
 OWN = {"vignettes": "VIGNETTES.jsonl", "contexts": "CONTEXTS.jsonl", "dilemmas": "DILEMMAS.jsonl"}
 """What stands for a file that was not the built-in one: only its hash is known."""
@@ -23,29 +29,29 @@ def command(run: Run) -> str | None:
     """The command line that makes a run again, given the run it goes on from; None where its gate is not known here."""
     if run.gate not in MAKERS:
         return None
-    words = ["steerkit", run.gate, *MAKERS[run.gate](run), "--device", run.device]
+    words = ["steerkit", NAMES.get(run.gate, run.gate), *MAKERS[run.gate](run), "--device", run.device]
     return shlex.join(word for word in words if word)
 
 
 def _gate1(run: Run) -> list[str]:
     spec = msgspec.json.decode(run.spec, type=RunSpec)
+    return [*_first(spec), *_changed("gate", spec.gate_config, _usual("gates", "gate1_steer"))]
+
+
+def _first(spec: RunSpec) -> list[str]:
+    """Gate 1's options, but for its thresholds."""
     preset = QUICK if _quick(spec) else {}
-    flag = "--quick" if preset else ""
-    words = ["--method", spec.method, "--trait", spec.trait, "--instrument", spec.instrument, flag]
-    words += ["--model", spec.model, "--dtype", spec.dtype, "--seed", str(spec.seed)]
+    words = ["--method", spec.method, "--trait", spec.trait, "--instrument", spec.instrument]
+    words += ["--quick" if preset else "", "--model", spec.model, "--dtype", spec.dtype, "--seed", str(spec.seed)]
     words += [*_personas(spec), *_files(spec)]
-    for section, actual, usual in (
-        ("dose", spec.dose, DoseSpec(**preset.get("dose", {}))),
-        ("capture", spec.capture, CaptureSpec(**preset.get("capture", {}))),
-    ):
-        words += _changed(section, msgspec.to_builtins(actual), msgspec.to_builtins(usual))
-    for section, plugin, given in (
-        ("method", load("methods", spec.method), spec.method_config),
-        ("instrument", load("instruments", spec.instrument), spec.instrument_config),
-        ("gate", load("gates", "gate1_steer"), spec.gate_config),
-    ):
-        words += _changed(section, given, msgspec.to_builtins(plugin.Config()))
-    return words
+    words += _changed("dose", as_dict(spec.dose), as_dict(DoseSpec(**preset.get("dose", {}))))
+    words += _changed("capture", as_dict(spec.capture), as_dict(CaptureSpec(**preset.get("capture", {}))))
+    words += _changed("method", spec.method_config, _usual("methods", spec.method))
+    return words + _changed("instrument", spec.instrument_config, _usual("instruments", spec.instrument))
+
+
+def _usual(kind: Kind, name: str) -> dict[str, Any]:
+    return as_dict(load(kind, name).Config())
 
 
 def _quick(spec: RunSpec) -> bool:
@@ -80,20 +86,50 @@ def _scored(spec: RunSpec, person: inputs.Person) -> bool:
 def _gate2(run: Run) -> list[str]:
     spec = msgspec.json.decode(run.spec, type=Gate2Spec)
     words = ["--from", spec.parent_run, "--seed", str(spec.seed), *_prompts(spec.prompts_hash)]
-    words += _changed("texts", msgspec.to_builtins(spec.texts), msgspec.to_builtins(TextSpec()))
-    words += _changed("control", msgspec.to_builtins(spec.control), msgspec.to_builtins(ControlSpec()))
-    usual = {name: load("filters", name).THRESHOLD for name in spec.filters}
-    words += _changed("filter", spec.filters, usual)
-    return words + _changed("gate", spec.gate_config, msgspec.to_builtins(load("gates", "gate2_filter").Config()))
+    words += _texts(spec.texts, spec.control, spec.filters, {})
+    return words + _changed("gate", spec.gate_config, _usual("gates", "gate2_filter"))
+
+
+def _texts(
+    texts: TextSpec, control: ControlSpec, filters: Mapping[str, float], preset: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    """Gate 2's settings, but for its thresholds."""
+    words = _changed("texts", as_dict(texts), as_dict(TextSpec(**preset.get("texts", {}))))
+    words += _changed("control", as_dict(control), as_dict(ControlSpec(**preset.get("control", {}))))
+    return words + _changed("filter", filters, {name: load("filters", name).THRESHOLD for name in filters})
 
 
 def _gate3(run: Run) -> list[str]:
     spec = msgspec.json.decode(run.spec, type=Gate3Spec)
     words = ["--from", spec.parent_run, "--seed", str(spec.seed), *_prompts(spec.prompts_hash)]
     words += ["--controls", ",".join(spec.controls) or "none", "--weights" if spec.weights else ""]
-    words += _changed("heal", msgspec.to_builtins(spec.heal), msgspec.to_builtins(HealSpec()))
-    words += _changed("held_out", msgspec.to_builtins(spec.held_out), msgspec.to_builtins(HeldOutSpec()))
-    return words + _changed("gate", spec.gate_config, msgspec.to_builtins(load("gates", "gate3_heal").Config()))
+    words += _heal(spec.heal, spec.held_out, {})
+    return words + _changed("gate", spec.gate_config, _usual("gates", "gate3_heal"))
+
+
+def _heal(heal: HealSpec, held_out: HeldOutSpec, preset: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Gate 3's settings, but for its thresholds."""
+    words = _changed("heal", as_dict(heal), as_dict(HealSpec(**preset.get("heal", {}))))
+    return words + _changed("held_out", as_dict(held_out), as_dict(HeldOutSpec(**preset.get("held_out", {}))))
+
+
+def _gate4(run: Run) -> list[str]:
+    spec = msgspec.json.decode(run.spec, type=LoopSpec)
+    quick = _quick(spec.first)
+    words = ["--rounds", str(spec.rounds), "--direction", spec.direction, *_first(spec.first)]
+    words += ["--controls", ",".join(spec.controls) or "none"]
+    usual = as_dict(spec.first.dose) | LATER | (QUICK_LATER if quick else {})
+    words += _changed("later", as_dict(spec.later), as_dict(msgspec.convert(usual, DoseSpec)))
+    words += _texts(spec.texts, spec.control, spec.filters, QUICK_TEXTS if quick else {})
+    words += _heal(spec.heal, spec.held_out, QUICK_HEAL if quick else {})
+    thresholds = {
+        "gate1": (spec.first.gate_config, "gate1_steer"),
+        "gate2": (spec.gate2_config, "gate2_filter"),
+        "gate3": (spec.gate3_config, "gate3_heal"),
+        "gate": (spec.gate_config, "gate4_loop"),
+    }
+    changed = (_changed(section, given, _usual("gates", gate)) for section, (given, gate) in thresholds.items())
+    return [*words, *chain.from_iterable(changed)]
 
 
 def _prompts(known: str) -> list[str]:
@@ -121,4 +157,6 @@ def _text(value: Any) -> str:
     return f"{value!r}" if isinstance(value, float) else str(value)
 
 
-MAKERS: Mapping[str, Callable[[Run], list[str]]] = {"gate1": _gate1, "gate2": _gate2, "gate3": _gate3}
+MAKERS: Mapping[str, Callable[[Run], list[str]]] = {"gate1": _gate1, "gate2": _gate2, "gate3": _gate3, "gate4": _gate4}
+NAMES = {"gate4": "loop"}
+"""Commands that are not called as their gate is."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from steerkit import inputs
 from steerkit.filters import Background
@@ -23,15 +24,19 @@ from steerkit.personas import load_personas
 from steerkit.plugins import load_method
 from steerkit.records import Completion
 from steerkit.spec import CaptureSpec, TextSpec
+from steerkit.spec_heal import HealSpec
 from steerkit.stages.assemble import only
 from steerkit.stages.capture import band
 from steerkit.stages.filter import decide, thresholds
+from steerkit.stages.heal import examples, heal, observed_tau, split
 from steerkit.stages.steer import Fitted, uniform
 from steerkit.stages.write import Order, write
 
 PLAIN_VIGNETTES = 16
 PLAIN_TEXTS = 3
 """The plain way is slow: it is timed on this many vignettes, and texts."""
+TEXTS, LENGTH = 64, 80
+"""As many texts of as many tokens as a round has."""
 
 
 def bench(host: Host) -> dict[str, Any]:
@@ -86,6 +91,48 @@ def bench_gate2(keep: int = 64) -> dict[str, Any]:
     return {"verdict": said["verdict"], "kept": said["kept"], "made": said["made"], "seconds": seconds}
 
 
+def bench_heal(host: Host) -> dict[str, float]:
+    """One adapter trained with the constraint beside one without, on 64 texts of 80 tokens: wall seconds.
+
+    The texts are weakly steered ones, as the benchmark of generation writes them; nothing is filtered.
+    """
+    texts = only(Completion, write(host, _orders(host, TEXTS), LENGTH, _sampled(TEXTS), "bench", "bench"))
+    made, spec = examples(host, texts), HealSpec()
+    train, validation = split(made, [text.prompt_id for text in texts], spec.validation, 0)
+    asked: dict[str, Any] = {"seed": 0, "adapter_id": "bench", "run": "bench", "unit": "bench"}
+    unconstrained = replace(spec, divergence="none")
+    plainly, plain = _timed(lambda: heal(host, train, validation, unconstrained, tau=None, **asked))
+    tau = observed_tau(plain.steps, spec)
+    seconds, healed = _timed(lambda: heal(host, train, validation, spec, tau=tau, **asked))
+    return {
+        "texts": len(texts),
+        "tokens": sum(len(example.answer) for example in made),
+        "steps": len(healed.steps),
+        "seconds": seconds,
+        "plain_seconds": plainly,
+        "ratio": seconds / plainly,
+        "peak_memory_gib": _peak(resource.RUSAGE_SELF),
+    }
+
+
+def bench_loop(rounds: int = 2) -> dict[str, Any]:
+    """A whole loop in a process of its own: wall seconds of each round, the model's loading in the first one's."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [sys.executable, "-m", "steerkit.cli", "loop", "--rounds", str(rounds), "--json", "--set"]
+        # A gain that cannot be told from 0 must not end what is to be timed.
+        asked += [f"gate.patience={rounds}", "--store", str(Path(folder) / "bench.duckdb")]
+        start = time.perf_counter()
+        done = subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+    said = json.loads(done.stdout)
+    return {
+        "verdict": said["verdict"],
+        "seconds": seconds,
+        "round_seconds": [row["seconds"] for row in said["rounds"]],
+        "peak_memory_gib": _peak(resource.RUSAGE_CHILDREN),
+    }
+
+
 def _first_number(process: "subprocess.Popen[str]", start: float) -> float | None:
     """Seconds until the base's level is on the screen."""
     assert process.stderr is not None
@@ -122,7 +169,7 @@ def _operations(host: Host, prepared: fewshot.Prepared, start: int) -> float:
     return total
 
 
-def _generation(host: Host, rows: int = 64, length: int = 80) -> dict[str, float]:
+def _generation(host: Host, rows: int = TEXTS, length: int = LENGTH) -> dict[str, float]:
     """A batch of gate 2's texts beside transformers' own batched sampling, and beside one text at a time.
 
     `overhead`: time of our unsteered batch over transformers', less 1 (fraction; negative is faster). `ratio`: steered
@@ -131,9 +178,7 @@ def _generation(host: Host, rows: int = 64, length: int = 80) -> dict[str, float
     prompts = [chat_ids(host, dilemma.text) for dilemma in _pressing(rows)]
     unsteered, _ = _timed(lambda: generate(host, prompts, {}, length, _sampled(rows)))
     theirs, plain_tokens = _timed(lambda: _transformers(host, prompts, length))
-    orders = [
-        Order("collected", dilemma, _bench_direction(host), 1.0, 1.0, i) for i, dilemma in enumerate(_pressing(rows))
-    ]
+    orders = _orders(host, rows)
     steered, records = _timed(lambda: write(host, orders, length, _sampled(rows), "bench", "bench"))
     few = PLAIN_TEXTS
     alone, _ = _timed(lambda: [_alone(host, prompt, length) for prompt in prompts[:few]])
@@ -149,6 +194,12 @@ def _generation(host: Host, rows: int = 64, length: int = 80) -> dict[str, float
         "ratio": (rows / steered) / (few / alone),
         "filter_share": checked / steered,
     }
+
+
+def _orders(host: Host, rows: int) -> list[Order]:
+    """That many texts along the benchmark's direction."""
+    direction = _bench_direction(host)
+    return [Order("collected", dilemma, direction, 1.0, 1.0, i) for i, dilemma in enumerate(_pressing(rows))]
 
 
 def _pressing(count: int) -> list[inputs.Dilemma]:

@@ -18,16 +18,26 @@ from steerkit.options import common, json_option
     help="Which whole gates to time.",
 )
 @click.option("--gate2", "texts", is_flag=True, help="Time a whole gate 2 too, to 64 kept texts.")
+@click.option("--heal", is_flag=True, help="Time one adapter's training with the constraint, beside one without.")
+@click.option("--loop", "rounds", is_flag=True, help="Time a loop of two rounds.")
 @json_option
 @common("model", "dtype", "device")
-def command(gates: str, texts: bool, as_json: bool, model: str, dtype: str, device: str) -> None:
-    """Time scoring, generation and whole gates; quote the ratios, since absolute times drift with the load."""
-    from steerkit.bench import bench, bench_gate1, bench_gate2
+def command(
+    gates: str, texts: bool, heal: bool, rounds: bool, as_json: bool, model: str, dtype: str, device: str
+) -> None:
+    """Time scoring, generation, training and whole gates; quote ratios, since absolute times drift with the load."""
+    from steerkit.bench import bench, bench_gate1, bench_gate2, bench_heal, bench_loop
     from steerkit.host import load
 
     wanted = {"none": (), "quick": (True,), "full": (False,), "both": (True, False)}[gates]
-    runs = [bench_gate1(quick) for quick in wanted]
-    result = {**bench(load(model, dtype, device)), "gate1": runs, "gate2": bench_gate2() if texts else None}
+    host = load(model, dtype, device)
+    result = {
+        **bench(host),
+        "heal": bench_heal(host) if heal else None,
+        "gate1": [bench_gate1(quick) for quick in wanted],
+        "gate2": bench_gate2() if texts else None,
+        "loop": bench_loop() if rounds else None,
+    }
     if as_json:
         echo_json(result)
         return
@@ -47,6 +57,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"overhead {generation['overhead']:+.0%}",
         f"texts       {generation['steered_tokens_per_second']:.0f} tokens/s steered, with per-token KL: "
         f"{generation['ratio']:.1f} times one at a time; all checks take {generation['filter_share']:.1%} of that time",
+        *([_heal_line(result["heal"])] if result["heal"] else []),
         f"memory      {result['peak_memory_gib']:.2f} GiB at most",
         *(
             f"gate1{' --quick' if run['quick'] else ''}  {run['seconds']:.0f} s, first number after "
@@ -54,8 +65,22 @@ def _lines(result: dict[str, Any]) -> list[str]:
             for run in result["gate1"]
         ),
         *([_gate2_line(result["gate2"])] if result["gate2"] else []),
+        *([_loop_line(result["loop"])] if result["loop"] else []),
     ]
 
 
 def _gate2_line(run: dict[str, Any]) -> str:
     return f"gate2  {run['seconds']:.0f} s, {run['kept']} of {run['made']} texts kept: {run['verdict']}"
+
+
+def _heal_line(run: dict[str, Any]) -> str:
+    return (
+        f"heal        {run['seconds']:.0f} s for {run['texts']} texts, {run['steps']} steps: {run['ratio']:.2f} times "
+        f"training without the constraint; {run['peak_memory_gib']:.2f} GiB at most"
+    )
+
+
+def _loop_line(run: dict[str, Any]) -> str:
+    rounds = ", ".join(f"{seconds:.0f} s" for seconds in run["round_seconds"])
+    memory = f"{run['peak_memory_gib']:.2f} GiB at most"
+    return f"loop   {run['seconds']:.0f} s, its rounds {rounds}, {memory}: {run['verdict']}"

@@ -91,7 +91,7 @@ def bench_gate2(keep: int = 64) -> dict[str, Any]:
     return {"verdict": said["verdict"], "kept": said["kept"], "made": said["made"], "seconds": seconds}
 
 
-def bench_heal(host: Host) -> dict[str, float]:
+def bench_heal(host: Host) -> dict[str, Any]:
     """One adapter trained with the constraint beside one without, on 64 texts of 80 tokens: wall seconds.
 
     The texts are weakly steered ones, as the benchmark of generation writes them; nothing is filtered.

@@ -8,6 +8,8 @@ import streamlit as st
 from dashboard.look import plain
 
 PAGES = "_pages"
+ADDRESS = "_address_"
+"""Before the name of what a widget has put into the address."""
 
 
 def pick(
@@ -22,9 +24,11 @@ def pick(
     """One of the options, kept in the address under `name`; None when there are none."""
     if not options:
         return None
-    check(name, options, label)
-    index = options.index(default) if default in options else 0
-    return st.selectbox(label, options, index, format_func=shown, key=name, bind="query-params", help=help)
+    usual = default if default in options else options[0]
+    _take(label, name, options, usual)
+    found = st.selectbox(label, options, format_func=shown, key=name, help=help)
+    _put(name, [] if found == usual else [found])
+    return found
 
 
 def picks(
@@ -38,10 +42,49 @@ def picks(
     placeholder: str = "all",
 ) -> list[str]:
     """Some of the options, kept in the address under `name`; without any, all of them are meant."""
-    check(name, options, label)
-    how: dict[str, Any] = {"format_func": shown, "placeholder": placeholder, "help": help}
-    found = st.multiselect(label, options, [*default] or None, key=name, bind="query-params", **how)
+    _take(label, name, options, [*default])
+    found = st.multiselect(label, options, format_func=shown, key=name, help=help, placeholder=placeholder)
+    _put(name, [] if found == [*default] else found)
     return [*found] or [*options]
+
+
+def part(label: str, name: str, options: Sequence[str], *, shown: Callable[[str], str] = str) -> str:
+    """One of a few options that stand side by side, kept in the address under `name`; the first unless chosen."""
+    _take(label, name, options, options[0])
+    found = st.segmented_control(
+        label, options, required=True, format_func=shown, key=name, label_visibility="collapsed"
+    )
+    _put(name, [] if found in (None, options[0]) else [found])
+    return found or options[0]
+
+
+def _take(label: str, name: str, options: Sequence[str], usual: str | list[str]) -> None:
+    """Set a widget to what the address asks for, whenever that is not what the widget itself has put there.
+
+    Streamlit's own binding writes what a widget shows, not what it means, so that no link could be made from an id.
+    """
+    asked = st.query_params.get_all(name)
+    if name in st.session_state and asked == st.session_state.get(ADDRESS + name, []):
+        held = st.session_state[name]
+        known = all(one in options for one in held) if isinstance(held, list) else held in options
+        if not known:
+            st.session_state[name] = usual
+        return
+    for one in asked:
+        if one not in options:
+            wrong(label, one)
+    good = [one for one in asked if one in options]
+    st.session_state[name] = usual if not good else good if isinstance(usual, list) else good[0]
+
+
+def _put(name: str, values: Sequence[str]) -> None:
+    """Write into the address what a widget holds."""
+    if st.query_params.get_all(name) != [*values]:
+        if values:
+            st.query_params[name] = [*values]
+        else:
+            del st.query_params[name]
+    st.session_state[ADDRESS + name] = [*values]
 
 
 def switch(label: str, name: str, default: bool = False, help: str | None = None) -> bool:  # noqa: A002

@@ -1,7 +1,6 @@
 """What a page shows stands in its address: every choice can be sent to somebody else, and a wrong link says so."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import streamlit as st
 
@@ -24,7 +23,7 @@ def pick(
     """One of the options, kept in the address under `name`; None when there are none."""
     if not options:
         return None
-    usual = default if default in options else options[0]
+    usual = default if default is not None and default in options else options[0]
     _take(label, name, options, usual)
     found = st.selectbox(label, options, format_func=shown, key=name, help=help)
     _put(name, [] if found == usual else [found])

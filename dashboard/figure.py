@@ -28,14 +28,13 @@ def show(
     `select` names the chart's selections that the page wants to know of; what is selected is returned.
     """
     how: dict[str, Any] = {} if select is None else {"on_select": "rerun", "selection_mode": select}
-    dressed = charts.dressed(chart, dark=look.dark())
-    found: Any = st.altair_chart(dressed, width=width, theme=None, key=f"chart_{name}", **how)
-    paper = charts.dressed(chart, dark=False)
+    spec = charts.dressed(chart, dark=look.dark())
+    found: Any = st.vega_lite_chart(spec=spec, width=width, theme=None, key=f"chart_{name}", **how)
     _files(
         name,
         {
-            "PNG": ("image/png", lambda: png(paper)),
-            "SVG": ("image/svg+xml", lambda: svg(paper)),
+            "PNG": ("image/png", lambda: png(charts.printed(chart))),
+            "SVG": ("image/svg+xml", lambda: svg(charts.printed(chart))),
             "CSV": ("text/csv", lambda: as_csv(frame)),
         },
     )
@@ -49,14 +48,14 @@ def table(frame: polars.DataFrame, name: str, **how: Any) -> Any:
     return found
 
 
-def png(chart: Any) -> bytes:
-    """The chart as a picture on white paper, twice as fine as on the screen."""
-    return bytes(vl_convert.vegalite_to_png(_spec(chart), scale=2))
+def png(spec: dict[str, Any]) -> bytes:
+    """A specification as a picture, twice as fine as on the screen."""
+    return bytes(vl_convert.vegalite_to_png(spec, scale=2))
 
 
-def svg(chart: Any) -> str:
-    """The chart as lines on white paper."""
-    return str(vl_convert.vegalite_to_svg(_spec(chart)))
+def svg(spec: dict[str, Any]) -> str:
+    """A specification as lines."""
+    return str(vl_convert.vegalite_to_svg(spec))
 
 
 def as_csv(frame: polars.DataFrame) -> str:
@@ -74,11 +73,6 @@ def tame(cell: Any) -> Any:
         return cell
     text = str(cell)
     return f"'{text}" if text.startswith(DANGEROUS) else text
-
-
-def _spec(chart: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.to_dict()
-    return {**spec, "background": "white"}
 
 
 def _files(name: str, files: dict[str, tuple[str, Callable[[], str | bytes]]]) -> None:

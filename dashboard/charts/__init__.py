@@ -7,24 +7,31 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import altair as alt
-
 from steerkit.pictures import DARK, INK, LIGHT, ON_DARK, PAPER
 
+PRINTED = 860
+"""Width of a chart in a file that has none of its own (pixels)."""
 MUTED = "#666666"
 """Letters that explain."""
 
 
-def dressed(chart: Any, *, dark: bool) -> Any:
-    """The same chart with letters, lines and colours that can be read on a light or a dark page."""
-    spec = chart.to_dict()
+def dressed(chart: Any, *, dark: bool) -> dict[str, Any]:
+    """The chart as a specification, with letters, lines and colours that can be read on a light or a dark page."""
+    spec: dict[str, Any] = chart.to_dict()
     if dark:
         text = json.dumps(spec)
         for light, lighter in ON_DARK.items():
             text = text.replace(f'"{light}"', f'"{lighter}"')
         spec = json.loads(text)
     spec["config"] = _merged(spec.get("config", {}), _config(dark))
-    return alt.Chart.from_dict(spec)
+    return spec
+
+
+def printed(chart: Any) -> dict[str, Any]:
+    """The chart on white paper, for a file: what follows the page's width on a page gets one of its own."""
+    spec = dressed(chart, dark=False)
+    spec["config"]["background"] = "white"
+    return {**spec, "width": PRINTED} if spec.get("width") == "container" else spec
 
 
 def _config(dark: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ KEPT, DROPPED, MOVED = "#0072B2", "#D55E00", "#009E73"
 
 def values(bins: polars.DataFrame, unit: str, threshold: float, moved: float) -> Any:
     """A check's values over steered texts: what every check keeps and drops in each bin, and where thresholds lie."""
-    x = alt.X("low:Q", title=unit, bin="binned")
+    x = alt.X("low:Q", title=unit, bin="binned", axis=alt.Axis(tickCount=6))
     rows = [
         {"low": row["low"], "high": row["high"], "texts": count, "fate": fate}
         for row in bins.iter_rows(named=True)
@@ -24,7 +24,7 @@ def values(bins: polars.DataFrame, unit: str, threshold: float, moved: float) ->
         x=x,
         x2="high:Q",
         y=alt.Y("texts:Q", title="texts", axis=alt.Axis(tickMinStep=1, format="d", tickCount=3)),
-        color=alt.Color("fate:N", scale=colour, title=None, legend=alt.Legend(orient="top", direction="horizontal")),
+        color=alt.Color("fate:N", scale=colour, legend=None),
         order=alt.Order("fate:N", sort="descending"),
         tooltip=[
             alt.Tooltip("low:Q", format=".3g", title="from"),
@@ -46,7 +46,7 @@ def values(bins: polars.DataFrame, unit: str, threshold: float, moved: float) ->
             tooltip=["which:N", alt.Tooltip("at:Q", format=".4g", title="threshold")],
         )
     )
-    return alt.layer(bars, rule).properties(height=110)
+    return alt.layer(bars, rule).properties(height=150)
 
 
 def doses(counts: polars.DataFrame) -> Any:
@@ -62,7 +62,9 @@ def doses(counts: polars.DataFrame) -> Any:
     colours = alt.Scale(domain=which, range=[MUTED, KEPT, MOVED])
     line = alt.Chart(_data(rows)).mark_line(point=True)
     return line.encode(
-        x=alt.X("dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)"),
+        x=alt.X(
+            "dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)", axis=alt.Axis(tickCount=8)
+        ),
         y=alt.Y("texts:Q", title="texts", axis=alt.Axis(tickMinStep=1, format="d")),
         color=alt.Color("which:N", scale=colours, title=None),
         strokeDash=alt.StrokeDash("which:N", scale=dashes, title=None),

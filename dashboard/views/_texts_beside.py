@@ -10,8 +10,6 @@ from dashboard.reading import Reader
 from dashboard.runs import Run
 from steerkit.report.markup import element
 
-ACROSS = 3
-"""Texts in a row."""
 PROMPTS = 100
 """Prompts that are offered at once."""
 
@@ -35,10 +33,8 @@ def show(reader: Reader, run: Run) -> None:
     )
     st.html(element("div", system, element("p", row["prompt"], class_="body"), class_="written"))
     written.scale()
-    rows = texts.to_dicts()
-    for first in range(0, len(rows), ACROSS):
-        for column, text in zip(st.columns(ACROSS), rows[first : first + ACROSS], strict=False):
-            column.html(written.card({**text, "system_prompt": None}, prompt=False))
+    cards = [written.card({**text, "system_prompt": None}, prompt=False) for text in texts.iter_rows(named=True)]
+    st.html(element("div", cards, class_="beside"))
 
 
 def _key(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Labelling by keys: what a person says of texts, stored as `steerkit label` stores it, and what it says of the checks."""
+"""Labelling by keys: what a person says of texts, stored as `steerkit label` does, and what that says of the checks."""
 
 import getpass
 import time
@@ -23,7 +23,6 @@ WORDS = {
     "0": ("Incoherent", "does not hold together"),
 }
 QUEUES = {"borderline": "nearest to a threshold first", "blind": "at random, kept and dropped in turns"}
-SAID = {"enacts": "enacts", "narrates": "narrates", "neither": "neither"}
 
 
 def show(reader: Reader, run: Run) -> None:
@@ -140,7 +139,7 @@ def _keys(sitting: Sitting, completion_id: str | None) -> None:
     """A button for every key."""
     with st.container(horizontal=True, gap="small"):
         for key, (word, meaning) in WORDS.items():
-            call = {"on_click": sitting.say, "args": (completion_id, key)}
+            call: dict[str, Any] = {"on_click": sitting.say, "args": (completion_id, key)}
             st.button(word, key=f"key_{key}", help=meaning, shortcut=key, disabled=completion_id is None, **call)
         st.button(
             "Skip",
@@ -178,9 +177,9 @@ def _quality(reader: Reader, run: Run) -> None:
     with st.expander(f"{labels.height} labels so far: how often each check is right"):
         figure.table(reader.ask("filter_quality", run=run["run_id"]), "quality", column_config=_columns())
         st.caption(
-            "Precision: of what a check drops (all checks: keeps), the share that is right to; recall: of what it should, "
-            "the share that it does. They stand for the run when texts were read at random; labels of the borderline "
-            "alone make every check look worse than it is."
+            "Precision: of what a check drops (all checks: keeps), the share that is right to; recall: of what it "
+            "should, the share that it does. They stand for the run where texts were read at random; labels of the "
+            "borderline alone make every check look worse than it is."
         )
         figure.table(
             labels.select(polars.col("completion_id", "labeller", "coherent", "trait", "kept", "text")), "labels"

@@ -46,13 +46,20 @@ def show(reader: Reader, run: Run) -> None:
 
 def _page(reader: Reader, run: Run, asked: Filters, at: int) -> tuple[polars.DataFrame, int]:
     """The texts of a page and how many pages there are; a page beyond the last is the last."""
-    ask = lambda page: reader.ask("text_page", run=run["run_id"], limit=PAGE, skip=PAGE * (page - 1), **asked)  # noqa: E731
-    found = ask(max(1, at))
+    found = _asked(reader, run, asked, max(1, at))
     if found.is_empty() and at > 1:
-        first = ask(1)
-        pages = 1 if first.is_empty() else math.ceil(first["found"][0] / PAGE)
-        return ask(pages), pages
-    return found, 1 if found.is_empty() else math.ceil(found["found"][0] / PAGE)
+        first = _asked(reader, run, asked, 1)
+        pages = _pages(first)
+        return first if pages == 1 else _asked(reader, run, asked, pages), pages
+    return found, _pages(found)
+
+
+def _asked(reader: Reader, run: Run, asked: Filters, at: int) -> polars.DataFrame:
+    return reader.ask("text_page", run=run["run_id"], limit=PAGE, skip=PAGE * (at - 1), **asked)
+
+
+def _pages(found: polars.DataFrame) -> int:
+    return 1 if found.is_empty() else math.ceil(int(found["found"][0]) / PAGE)
 
 
 def _filters(reader: Reader, run: Run, groups: polars.DataFrame) -> Filters:

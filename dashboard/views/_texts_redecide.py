@@ -30,6 +30,9 @@ def show(reader: Reader, run: Run) -> None:
         return
     moved = _sliders(reader, run, ranges)
     asked = {"run": run["run_id"], "thresholds": json.dumps(moved)}
+    st.caption(
+        "Blue: kept by every check, orange: dropped by some. The line is the threshold in force, dashed one tried."
+    )
     counts = reader.ask("redecide_counts", **asked)
     _counted(counts)
     figure.show(charts.doses(counts), counts, "doses")

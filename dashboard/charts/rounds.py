@@ -1,7 +1,7 @@
 """Draws a loop: Authority against Care over coherence, how far each round went, and where its direction points."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import polars
@@ -21,33 +21,38 @@ COSINES = {
     "cosine_last": ("direction with the round before's", CATEGORIES[4]),
     "cosine_teacher": ("student's own shift with its teacher", CATEGORIES[2]),
 }
+BASE = "base"
+LABELS = 34
+"""Room for the labels of both axes, so that the rounds of two panels lie below one another (pixels)."""
 LOW = 290
 """Of a panel with its legend below (pixels)."""
 Rows = Sequence[Mapping[str, Any]]
 
 
-def course(rounds: polars.DataFrame, target: str, floor: float) -> Any:
-    """Above: shift of Authority and Care by round; beneath, on the same rounds: coherence of student and teacher."""
+def shifts(rounds: polars.DataFrame, target: str) -> Any:
+    """Shift of Authority and Care by round, with the target's interval; `coherence` lies beneath, on the same axis."""
     rows = rounds.sort("round").to_dicts()
-    places = ["base", *(str(row["round"]) for row in rows)]
-    x = alt.X("place:O", title="student of round", sort=places, axis=alt.Axis(labelAngle=0))
-    bare = alt.X("place:O", title=None, sort=places, axis=alt.Axis(labels=False, ticks=False))
-    shifts = [{"place": "base", "foundation": name, "nats": 0.0} for name, _ in FOUNDATIONS.values()]
-    shifts += [
+    moved = [{"place": BASE, "foundation": name, "nats": 0.0} for name, _ in FOUNDATIONS.values()]
+    moved += [
         {"place": str(row["round"]), "foundation": name, "nats": row[f"d_{key}"]}
         for row in rows
         for key, (name, _) in FOUNDATIONS.items()
         if row[f"d_{key}"] is not None
     ]
-    colour = alt.Color("foundation:N", title=None, scale=_scale(FOUNDATIONS.values()), legend=_legend())
+    x = _places(rows, None)
+    colour = alt.Color("foundation:N", title=None, scale=_scale(FOUNDATIONS.values()), legend=_legend(orient="top"))
     told = ["place:O", "foundation:N", alt.Tooltip("nats:Q", format="+.3f")]
-    moved = alt.Chart(_data(shifts)).mark_line(point=True, strokeWidth=2)
-    moved = moved.encode(x=bare, y=alt.Y("nats:Q", axis=above("shift from base (nats)")), color=colour, tooltip=told)
+    y = alt.Y("nats:Q", axis=above("shift from base (nats)", minExtent=LABELS))
+    line = alt.Chart(_data(moved)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
     known = [{"place": str(r["round"]), **r} for r in rows if r["d_target_low"] is not None]
-    spans = alt.Chart(_data(known)).mark_rule(opacity=0.55, strokeWidth=3)
-    spans = spans.encode(x=bare, y="d_target_low:Q", y2="d_target_high:Q", color=alt.value(_of(target)))
-    upper = alt.layer(_line_at(0.0), spans, moved).properties(height=220)
-    return alt.vconcat(upper, _held(rows, x, floor), spacing=14).resolve_scale(color="independent")
+    spans = alt.Chart(_data(known)).mark_rule(opacity=0.55, strokeWidth=3, color=_of(target))
+    spans = spans.encode(x=x, y="d_target_low:Q", y2="d_target_high:Q")
+    return alt.layer(_line_at(0.0), spans, line).properties(height=270)
+
+
+def _places(rows: Rows, title: str | None) -> Any:
+    """The rounds from left to right, the untouched base before the first."""
+    return alt.X("place:O", title=title, sort=[BASE, *(str(row["round"]) for row in rows)], axis=alt.Axis(labelAngle=0))
 
 
 def _of(target: str) -> str:
@@ -55,18 +60,21 @@ def _of(target: str) -> str:
     return dict(FOUNDATIONS.values()).get(target, MUTED)
 
 
-def _held(rows: Rows, x: Any, floor: float) -> Any:
+def coherence(rounds: polars.DataFrame, floor: float) -> Any:
     """Coherence of each round's student with its interval, and of the steered model it learned from."""
+    rows = rounds.sort("round").to_dicts()
     named = {"coherence": ("student", INK), "steered_coherence": ("steered teacher", RAW["steered"][0])}
-    held = [{"place": "base", "of": "student", "coherence": 1.0}]
+    held = [{"place": BASE, "of": "student", "coherence": 1.0}]
     held += [
         {"place": str(row["round"]), "of": name, "coherence": row[key]}
         for row in rows
         for key, (name, _) in named.items()
         if row[key] is not None
     ]
-    colour = alt.Color("of:N", title=None, scale=_scale(named.values()), legend=_legend())
-    y = alt.Y("coherence:Q", axis=above("coherence: answer mass, relative to base"), scale=alt.Scale(zero=False))
+    x = _places(rows, "student of round")
+    colour = alt.Color("of:N", title=None, scale=_scale(named.values()), legend=_legend(orient="top"))
+    axis = above("coherence: answer mass, relative to base", minExtent=LABELS)
+    y = alt.Y("coherence:Q", axis=axis, scale=alt.Scale(zero=False))
     told = ["place:O", "of:N", alt.Tooltip("coherence:Q", format=".3f")]
     line = alt.Chart(_data(held)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
     known = [{"place": str(row["round"]), **row} for row in rows if row["coherence_low"] is not None]
@@ -74,9 +82,9 @@ def _held(rows: Rows, x: Any, floor: float) -> Any:
     spans = spans.encode(x=x, y="coherence_low:Q", y2="coherence_high:Q")
     least = alt.Chart(_data([{"at": floor, "word": f"floor {floor:g}"}]))
     rule = least.mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0]).encode(y="at:Q")
-    word = least.mark_text(align="right", baseline="top", dy=3, color=STUDENTS["plain"][0])
+    word = least.mark_text(align="right", baseline="top", dy=3, dx=-4, color=STUDENTS["plain"][0])
     word = word.encode(y="at:Q", x=alt.value("width"), text="word:N")
-    return alt.layer(rule, word, spans, line).properties(height=170)
+    return alt.layer(rule, word, spans, line).properties(height=250)
 
 
 def budget(rounds: polars.DataFrame) -> Any:
@@ -120,8 +128,8 @@ def _scale(named: Any) -> Any:
     return alt.Scale(domain=[name for name, _ in pairs], range=[colour for _, colour in pairs])
 
 
-def _legend(columns: int = 3) -> Any:
-    return alt.Legend(orient="bottom", columns=columns, labelLimit=300)
+def _legend(columns: int = 3, orient: Literal["bottom", "top"] = "bottom") -> Any:
+    return alt.Legend(orient=orient, columns=columns, labelLimit=300)
 
 
 def _line_at(value: float) -> Any:

@@ -8,7 +8,7 @@ import polars
 import streamlit as st
 
 from dashboard import empty, figure, link, runs
-from dashboard.charts.rounds import budget, cosines, course
+from dashboard.charts.rounds import budget, coherence, cosines, shifts
 from dashboard.look import plain
 from dashboard.reading import Reader
 
@@ -64,7 +64,8 @@ def show(reader: Reader) -> None:
     told = reader.query("SELECT spec, thresholds FROM run WHERE run_id = $run LIMIT 1", {"run": run["run_id"]})
     spec, thresholds = (json.loads(text) for text in told.row(0))
     _outcome(rounds, spec)
-    figure.show(course(rounds, spec["target"], thresholds["coherence"]), rounds, "course")
+    figure.show(shifts(rounds, spec["target"]), rounds, "shifts")
+    figure.show(coherence(rounds, thresholds["coherence"]), rounds, "coherence")
     st.caption(
         f"Bars: 95% paired-bootstrap intervals, above of the target ({plain(spec['target'])}), which is to go "
         f"{'down' if spec['sign'] < 0 else 'up'}; beneath of coherence. Dashed: the floor a loop stops at."

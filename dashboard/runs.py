@@ -12,10 +12,12 @@ from dashboard.reading import Reader
 Run = Mapping[str, Any]
 
 
-def pick(reader: Reader, having: Collection[str], label: str = "Run", name: str = "run") -> Run | None:
+def pick(
+    reader: Reader, having: Collection[str], label: str = "Run", name: str = "run", default: str | None = None
+) -> Run | None:
     """One of the runs whose ids are in `having`, the newest first; None when there are none."""
     rows = {row["run_id"]: row for row in reader.ask("runs").iter_rows(named=True) if row["run_id"] in having}
-    chosen = link.pick(label, name, [*rows], shown=lambda run: titled(rows[run]))
+    chosen = link.pick(label, name, [*rows], default, shown=lambda run: titled(rows[run]))
     return None if chosen is None else rows[chosen]
 
 

@@ -13,8 +13,6 @@ from steerkit.visible import visible
 SORTS = ("run", "direction", "arm", "texts", "adapter")
 ROW = 30
 """Height of a row (pixels)."""
-LONGEST = 22
-"""Letters of a box's title that fit its column."""
 HALF = 0.41
 """Half of a box's width (columns)."""
 
@@ -43,7 +41,8 @@ def graph(drawing: Drawing, chosen: str | None = None) -> Any:
     ground = base.mark_rect(cornerRadius=4, color=PAPER).encode(
         x=across, x2="right:Q", y=alt.Y("top:Q", scale=y, axis=None), y2="bottom:Q"
     )
-    words = base.mark_text(align="left", dx=6, fontSize=11, color=INK, cursor="pointer")
+    fits = alt.ExprRef(f"{2 * HALF / len(COLUMNS)} * width - 10")
+    words = base.mark_text(align="left", dx=6, fontSize=11, color=INK, cursor="pointer", limit=fits)
     words = words.encode(x=across, text="title:N", tooltip=told)
     heads = _heads(x, y)
     return alt.layer(_arrows(drawing, x, y), ground, boxes.add_params(click), words, *heads).properties(
@@ -52,11 +51,10 @@ def graph(drawing: Drawing, chosen: str | None = None) -> Any:
 
 
 def _row(box: Box, chosen: str | None) -> dict[str, Any]:
-    title = visible(box.title)
     return {
         "key": box.key,
         "kind": box.kind,
-        "title": title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…",
+        "title": visible(box.title),
         "told": visible(box.told),
         "ids": ", ".join(name[:12] for name in box.ids[:3]) + (" ..." if len(box.ids) > 3 else ""),
         "left": box.column - HALF,

@@ -16,10 +16,18 @@ from pathlib import Path
 from steerkit.errors import UsageError
 from steerkit.evidence import TextEvidence
 from steerkit.records import Label, Trait
+from steerkit.spec import unit_id
 from steerkit.stats import Interval, wilson
 
 COLUMNS = ("completion_id", "labeller", "coherent", "trait")
 TRAITS: tuple[Trait, ...] = ("enacts", "narrates", "neither")
+KEYS: dict[str, tuple[bool, Trait]] = {
+    "1": (True, "enacts"),
+    "2": (True, "narrates"),
+    "3": (True, "neither"),
+    "0": (False, "neither"),
+}
+"""What a reader presses, and whether the text then is coherent, and what it does with the trait."""
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 ALL = "all checks"
 FEWEST_SHARED = 10
@@ -42,6 +50,21 @@ class Quality:
     missed: int
     precision: Interval | None
     recall: Interval | None
+
+
+def labelled(
+    run: str, completion_id: str, labeller: str, coherent: bool | None, trait: Trait | None, seq: int
+) -> Label:
+    """What a labeller says of one text from `seq` on (nanoseconds since the epoch); None for both takes it back."""
+    return Label(
+        run_id=run,
+        unit_id=unit_id(run, "label"),
+        completion_id=completion_id,
+        seq=seq,
+        labeller=labeller,
+        coherent=coherent,
+        trait=trait,
+    )
 
 
 def reading_order(texts: Sequence[TextEvidence], seed: int) -> list[TextEvidence]:
@@ -130,7 +153,7 @@ def to_csv(texts: Iterable[TextEvidence]) -> str:
     return out.getvalue()
 
 
-def from_csv(path: Path, known: frozenset[str], *, run: str, unit: str, seq: int) -> list[Label]:
+def from_csv(path: Path, known: frozenset[str], *, run: str, seq: int) -> list[Label]:
     """The labels of a file with the columns completion_id, labeller, coherent, trait; others are left aside.
 
     Raises UsageError naming file and row for a missing column, an unknown completion or a bad value.
@@ -145,10 +168,10 @@ def from_csv(path: Path, known: frozenset[str], *, run: str, unit: str, seq: int
     missing = [name for name in COLUMNS if name not in rows[0]]
     if missing:
         raise UsageError(f"{path}: the header must have {', '.join(COLUMNS)}, but {', '.join(missing)} is missing")
-    return [_label(row, f"{path}, row {n}", known, run, unit, seq + n) for n, row in enumerate(rows, 1)]
+    return [_label(row, f"{path}, row {n}", known, run, seq + n) for n, row in enumerate(rows, 1)]
 
 
-def _label(row: dict[str, str], where: str, known: frozenset[str], run: str, unit: str, seq: int) -> Label:
+def _label(row: dict[str, str], where: str, known: frozenset[str], run: str, seq: int) -> Label:
     if row["completion_id"] not in known:
         raise UsageError(f"{where}: completion_id must be a text of run {run}, but got {row['completion_id']!r}")
     coherent = TRUTH.get((row["coherent"] or "").strip().lower())
@@ -159,12 +182,4 @@ def _label(row: dict[str, str], where: str, known: frozenset[str], run: str, uni
         raise UsageError(f"{where}: trait must be one of {', '.join(TRAITS)}, but got {row['trait']!r}")
     if not (row["labeller"] or "").strip():
         raise UsageError(f"{where}: labeller must be a name, but is empty")
-    return Label(
-        run_id=run,
-        unit_id=unit,
-        completion_id=row["completion_id"],
-        seq=seq,
-        labeller=row["labeller"].strip(),
-        coherent=coherent,
-        trait=trait,
-    )
+    return labelled(run, row["completion_id"], row["labeller"].strip(), coherent, trait, seq)

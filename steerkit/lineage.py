@@ -4,12 +4,15 @@ Texts are counted, not listed: a chain has thousands. Every node has an id, so t
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from steerkit.errors import UsageError
-from steerkit.store import Store
+
+if TYPE_CHECKING:
+    import polars
 
 FEW = 3
 """Artefacts of one sort that are shown each on its own; more of them share a line."""
@@ -124,7 +127,18 @@ class Edge(msgspec.Struct, frozen=True):
     id: str
 
 
-def find_run(store: Store, prefix: str) -> str:
+class Asked(Protocol):
+    """What can be asked: a store, or whoever keeps its answers."""
+
+    @property
+    def path(self) -> Path:
+        """The store's file, for messages."""
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "polars.DataFrame":
+        """The answer to a query with `$name` parameters."""
+
+
+def find_run(store: Asked, prefix: str) -> str:
     """The id of the one run whose id begins so.
 
     Raises UsageError when there is none, or more than one.
@@ -143,7 +157,7 @@ def find_run(store: Store, prefix: str) -> str:
 # -- the tree of a chain -----------------------------------------------------------------------------------------------
 
 
-def chain(store: Store, prefix: str) -> dict[str, Any]:
+def chain(store: Asked, prefix: str) -> dict[str, Any]:
     """The rounds of the chain that a run belongs to: all it came from and all that came from it.
 
     Raises UsageError when no run, or more than one, begins so.
@@ -232,7 +246,7 @@ def _texts(row: Mapping[str, Any]) -> Node:
 # -- what made it, and what was made from it --------------------------------------------------------------------------
 
 
-def why(store: Store, prefix: str) -> dict[str, Any]:
+def why(store: Asked, prefix: str) -> dict[str, Any]:
     """The one artefact whose id begins so: what it is, what made it up to the root, and what was made from it.
 
     Raises UsageError when none begins so, or more than one, listing them.
@@ -251,7 +265,7 @@ def why(store: Store, prefix: str) -> dict[str, Any]:
     }
 
 
-def _found(store: Store, prefix: str) -> tuple[str, str]:
+def _found(store: Asked, prefix: str) -> tuple[str, str]:
     if not prefix:
         raise UsageError("an artefact must be named by the beginning of its id, but got an empty text")
     rows = [(str(kind), str(name)) for kind, name in store.query(FOUND, {"prefix": prefix}).rows()]
@@ -275,7 +289,7 @@ def _found(store: Store, prefix: str) -> tuple[str, str]:
 class _Told:
     """All that one artefact hangs together with, as two sets of edges."""
 
-    def __init__(self, store: Store, kind: str, name: str) -> None:
+    def __init__(self, store: Asked, kind: str, name: str) -> None:
         start = {"kind": kind, "id": name}
         above = store.query(_walk("kind", "id", "from_kind", "from_id"), start).rows()
         below = store.query(_walk("from_kind", "from_id", "kind", "id"), start).rows()

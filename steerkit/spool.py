@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 STALE = 3600.0
 """A half-written segment this old belongs to a killed process (seconds)."""
 NAMES = {kind: table for table, kind in TABLES.items()}
+NOTHING: Mapping[type[Record], "polars.DataFrame"] = MappingProxyType({})
 
 
-def frame(kind: type[Record], records: Sequence[Record]) -> "polars.DataFrame":
-    """Records of one kind as a typed frame: one column per field, in the fields' order."""
+def columns(kind: type[Record]) -> dict[str, Any]:
+    """The columns of a kind's table with their polars types, in the fields' order."""
     import polars
 
     dtypes: dict[type[msgspec.inspect.Type], Any] = {
@@ -45,14 +47,22 @@ def frame(kind: type[Record], records: Sequence[Record]) -> "polars.DataFrame":
 
     info = msgspec.inspect.type_info(kind)
     assert isinstance(info, msgspec.inspect.StructType)
-    schema = {field.name: dtype(field.type) for field in info.fields}
-    return polars.DataFrame([msgspec.structs.astuple(r) for r in records], schema=schema, orient="row")
+    return {field.name: dtype(field.type) for field in info.fields}
 
 
-def _parquet(kind: type[Record], records: Sequence[Record]) -> bytes:
+def frame(kind: type[Record], records: Sequence[Record]) -> "polars.DataFrame":
+    """Records of one kind as a typed frame: one column per field, in the fields' order."""
+    import polars
+
+    return polars.DataFrame([msgspec.structs.astuple(r) for r in records], schema=columns(kind), orient="row")
+
+
+def _parquet(kind: type[Record], records: Sequence[Record], many: "polars.DataFrame | None") -> bytes:
     # Encoded in memory: a full disk then meets one plain write, not the encoder.
     buffer = io.BytesIO()
-    frame(kind, records).write_parquet(buffer, statistics=False)
+    rows = frame(kind, records)
+    whole = rows if many is None else rows.vstack(many.select(rows.columns))
+    whole.write_parquet(buffer, statistics=False)
     return buffer.getvalue()
 
 
@@ -66,12 +76,14 @@ class Spool:
         self.waiting_folder = folder / "spool"
         self.kept_folder = folder / "segments"
 
-    def write(self, records: Sequence[Record]) -> str:
+    def write(self, records: Sequence[Record], many: Mapping[type[Record], "polars.DataFrame"] = NOTHING) -> str:
         """Make the records durable as one segment and return its name.
 
-        Raises RunError for a record of no table, or when the disk is full or refuses; nothing half-written stays.
+        `many`: more of them, as frames that have the columns of their kind; thousands of records take seconds as
+        objects. Raises RunError for a record of no table, or when the disk is full or refuses; nothing half-written
+        stays.
         """
-        tables: dict[type[Record], list[Record]] = {}
+        tables: dict[type[Record], list[Record]] = {kind: [] for kind in many}
         for record in records:
             if type(record) not in NAMES:
                 raise RunError(f"a record must be one of {', '.join(TABLES)}, but got a {type(record).__name__}")
@@ -83,7 +95,7 @@ class Spool:
                 durable_folder(self.waiting_folder)
                 aside.mkdir()
                 for kind, rows in tables.items():
-                    write(aside / f"{NAMES[kind]}.parquet", _parquet(kind, rows))
+                    write(aside / f"{NAMES[kind]}.parquet", _parquet(kind, rows, many.get(kind)))
                 sync(aside)
                 aside.rename(self.waiting_folder / name)
             except BaseException:

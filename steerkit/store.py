@@ -18,7 +18,7 @@ from steerkit.durable import PAUSE, Artifacts, Ticker, disk_trouble, durable_fol
 from steerkit.errors import RunError, SteerkitError, StoreLocked, UsageError, unknown
 from steerkit.records import Record, Unit
 from steerkit.schema import applied, arrived, behind, load, migrate
-from steerkit.spool import NAMES, Spool
+from steerkit.spool import NAMES, NOTHING, Spool
 
 if TYPE_CHECKING:
     import polars
@@ -46,16 +46,18 @@ class Store:
 
     Nobody holds the database open. A writer holds `<file>.gate` while it opens, writes and closes; a reader waits at
     the gate and opens read-only. `deadline`: how long to wait for a foreign process that holds the file (seconds).
+    `memory`: how much a query may take (MiB), with nothing put aside on disk; None is DuckDB's own limit. One process
+    uses one limit.
     `trouble`: why the newest background ingest did not work, or None.
     """
 
-    def __init__(self, path: Path, deadline: float = 10.0) -> None:
+    def __init__(self, path: Path, deadline: float = 10.0, memory: int | None = None) -> None:
         # One spelling per file: DuckDB tells a process's connections apart by their paths.
         self.path = Path(os.path.realpath(path))
         self.folder = self.path.with_name(self.path.name + ".d")
         self.gate = self.path.with_name(self.path.name + ".gate")
         self.pictures = self.folder / "pictures"
-        self.deadline = deadline
+        self.deadline, self.memory = deadline, memory
         self.trouble: SteerkitError | None = None
         self._spool = Spool(self.folder)
         self._artifacts = Artifacts(self.folder / "artifacts")
@@ -89,13 +91,16 @@ class Store:
             with suppress(StoreLocked), self._reading(PATIENCE):
                 pass
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(
+        self, records: Sequence[Record], many: Mapping[type[Record], "polars.DataFrame"] = NOTHING
+    ) -> None:
         """Make records durable as one segment, all or none; waits for no lock and returns when they are safe.
 
-        Raises RunError when the disk is full or refuses; nothing half-written stays.
+        `many`: more of them, as frames with the columns of their kind. Raises RunError when the disk is full or
+        refuses; nothing half-written stays.
         """
-        if records:
-            self._spool.write(records)
+        if records or many:
+            self._spool.write(records, many)
 
     def ingest(self) -> int:
         """Move what waits in the spool into the database, each segment exactly once; returns how many arrived.
@@ -128,8 +133,12 @@ class Store:
             if self._spool.waiting():
                 raise
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "polars.DataFrame":
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, rows: int | None = None
+    ) -> "polars.DataFrame":
         """The answer to a query with `$name` parameters, which can neither write nor reach files or the network.
+
+        `rows`: how many of its rows are wanted at most.
 
         Raises UsageError when there is no store or DuckDB refuses the query, StoreLocked beyond the deadline.
         """
@@ -137,7 +146,7 @@ class Store:
             try:
                 answer = con.sql(sql, params=dict(parameters) if parameters else None)
                 if answer is not None:
-                    return answer.pl()
+                    return (answer if rows is None else answer.limit(rows)).pl()
             except duckdb.Error as error:
                 raise UsageError(f"DuckDB refused the query: {error}") from error
         raise UsageError("a query must return rows, but this one returns none; start it with SELECT or FROM")
@@ -309,6 +318,8 @@ class Store:
     def _connect(self, path: Path, reads: bool, deadline: float) -> Connection:
         until = time.monotonic() + deadline
         settings = OFFLINE | (READER if reads else WRITER) | {"temp_directory": str(self.folder / "tmp")}
+        if self.memory is not None:
+            settings |= {"memory_limit": f"{self.memory}MiB", "temp_directory": "", "threads": 2}
         while True:
             if reads:
                 pass_gate(self.gate, PATIENCE)

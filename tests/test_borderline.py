@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from stored_texts import HOSTILE, KL_TEXT, RUN, SPIKE, copied
 
 from steerkit.cli import main
-from steerkit.commands.borderline import _cut
 from steerkit.records import Completion
+from steerkit.shading import cut
 from steerkit.store import Store
 
 Capture = pytest.CaptureFixture[str]
@@ -110,13 +110,13 @@ def test_a_hostile_text_is_shown_and_not_obeyed(borderline: Callable[..., str], 
 def test_a_text_is_cut_at_its_span_and_loses_nothing(pieces: list[str], one: int, other: int) -> None:
     text, (start, stop) = "".join(pieces), sorted((one, other))
     tokens = [(piece, float(number)) for number, piece in enumerate(pieces)]
-    found = list(_cut(tokens, start, stop))
+    found = list(cut(tokens, (start, stop)))
     assert "".join(piece for piece, _, _ in found) == text
     assert "".join(piece for piece, _, inside in found if inside) == text[start:stop]
     ends = list(accumulate(map(len, pieces)))
     levels = [kl for piece, kl, _ in found for _ in piece]
     assert levels == [next(n for n, end in enumerate(ends) if place < end) for place in range(len(text))]
-    assert not any(inside for _, _, inside in _cut(tokens, None, None))
+    assert not any(inside for _, _, inside in cut(tokens, None))
 
 
 def test_a_reader_who_leaves_is_no_failed_gate(original: Path, tmp_path: Path) -> None:

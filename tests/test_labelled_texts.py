@@ -29,7 +29,7 @@ def texts() -> list[TextEvidence]:
     background = Background(load_personas()["authority"], base)
     decisions = decide(completions, background, thresholds({}), run="run", unit="unit", filter_id="now")
     known = frozenset(FOLDS)
-    labels = {label.completion_id: label for label in from_csv(DATA / "labels.csv", known, run="run", unit="u", seq=0)}
+    labels = {label.completion_id: label for label in from_csv(DATA / "labels.csv", known, run="run", seq=0)}
     return [
         TextEvidence(
             text,

@@ -242,7 +242,7 @@ def hostile() -> list[TextEvidence]:
 
 
 def read(path: Path, seq: int = 100) -> list[Label]:
-    return from_csv(path, frozenset(TEXTS), run="run", unit="unit", seq=seq)
+    return from_csv(path, frozenset(TEXTS), run="run", seq=seq)
 
 
 def said(labels: Sequence[Label]) -> list[tuple[object, ...]]:

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 from store_child import plain
 from test_heal_queries import QUESTIONS as OF_ADAPTERS
+from test_page_queries import QUESTIONS as OF_PAGES
 from test_text_queries import QUESTIONS as OF_TEXTS
 
 from steerkit import resources
@@ -269,7 +270,7 @@ def test_every_question_binds_and_answers(full: Planted, empty: Store, question:
     for name in set(re.findall(r"\$(\w+)", "\n".join(rest))):
         assert f"${name}" in first, f"the first line explains ${name}"
     # Those about texts, adapters and sweeps are asked of stores that have some, in tests of their own.
-    elsewhere = (*OF_TEXTS, *OF_ADAPTERS, "sweep", "rounds")
+    elsewhere = (*OF_TEXTS, *OF_ADAPTERS, *OF_PAGES, "sweep", "rounds")
     assert question in elsewhere or not full.store.ask(question, ARGUMENTS.get(question)).is_empty()
     assert empty.ask(question, ARGUMENTS.get(question)).is_empty()
 

@@ -59,7 +59,7 @@ def test_what_no_threshold_changed_is_decided_as_before(store: Path, capsys: Cap
 
 @pytest.mark.parametrize("threshold", [1.0, 14.5, 20.0, 80.0])
 def test_sql_says_the_same_of_the_same_threshold(store: Path, capsys: Capture, threshold: float) -> None:
-    asked = Store(store).ask("redecide", {"run": RUN, "perplexity": threshold})
+    asked = Store(store).ask("redecide", {"run": RUN, "thresholds": json.dumps({"perplexity": threshold})})
     found = refilter(store, capsys, f"perplexity={threshold}")
     steered = asked.filter(asked["completion_id"].is_in(STEERED))
     assert (steered["kept"].sum(), steered["would_be_kept"].sum()) == (found["kept_before"], found["kept_after"])

@@ -241,10 +241,10 @@ def test_every_question_answers_for_a_run(store: Store, question: str) -> None:
 
 @pytest.mark.parametrize(
     ("threshold", "kept"),
-    [(None, "b1 p1 c1 r1"), (13, "b1 p1"), (40.0, "b1 b2 p1 p2 c1 r1"), (float("inf"), "b1 b2 p1 p2 c1 r1")],
+    [(None, "b1 p1 c1 r1"), (13, "b1 p1"), (40.0, "b1 b2 p1 p2 c1 r1"), (1e300, "b1 b2 p1 p2 c1 r1")],
 )
 def test_redecide_moves_one_threshold(store: Store, threshold: float | None, kept: str) -> None:
-    found = store.ask("redecide", {"perplexity": threshold})
+    found = store.ask("redecide", {"thresholds": json.dumps({"perplexity": threshold})})
     assert set(found.filter(found["would_be_kept"])["completion_id"]) == set(kept.split())
     assert found.height == len(TEXTS)
     changed = (found["would_be_kept"] != found["kept"]).to_list()

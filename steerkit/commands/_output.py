@@ -58,11 +58,16 @@ def echo_document(
 
 def echo_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Comma-separated values with a header; an empty cell is NULL."""
+    click.echo(as_csv(columns, rows), nl=False)
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Comma-separated values with a header; an empty cell is NULL."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
+    return text.getvalue()
 
 
 def echo_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -3,8 +3,7 @@
 On a terminal each token's background says how far the steered model was from the base there (KL, redder is further).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, pairwise, repeat
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from steerkit.evidence import TextEvidence
-    from steerkit.records import Completion
 
 WIDTH = 100
-REDDEST = 2.0
-"""KL at and above which a token is shaded most (nats)."""
 
 
 @click.command("borderline", help=__doc__)
@@ -141,29 +137,13 @@ def _shaded(text: "TextEvidence", name: str) -> "Text":
     from rich.text import Text
 
     from steerkit.commands._texts import visible
+    from steerkit.shading import cut, redness, tokens
 
-    said, out = _said(text)[name], Text()
-    for piece, kl, inside in _cut(_tokens(text.completion), said.start, said.stop):
-        level = int(min(1.0, kl / REDDEST) * 150)
+    said, own, out = _said(text)[name], text.completion, Text()
+    span = None if said.start is None or said.stop is None else (said.start, said.stop)
+    for piece, kl, inside in cut(tokens(own.text, own.pieces, own.token_kl), span):
+        level = int(redness(kl) * 150)
         # White letters, so that the shades can be read on a light terminal too.
         shade = f"white on rgb({level + 40},40,60)" if level > 8 else ""
         out.append(visible(piece), style=f"{'bold underline ' if inside else ''}{shade}".strip())
     return out
-
-
-def _tokens(completion: "Completion") -> Iterable[tuple[str, float]]:
-    """Every token's text with its KL (nats); the whole text without any where its tokens were not stored."""
-    if completion.pieces is None:
-        return [(completion.text, 0.0)]
-    return zip(completion.pieces, chain(completion.token_kl, repeat(0.0)), strict=False)
-
-
-def _cut(tokens: Iterable[tuple[str, float]], start: int | None, stop: int | None) -> Iterator[tuple[str, float, bool]]:
-    """The text cut at tokens and at the ends of the span, with the KL (nats) and whether it lies in the span."""
-    span, place = range(start or 0, stop or 0), 0
-    for piece, kl in tokens:
-        inner = (edge - place for edge in (span.start, span.stop) if place < edge < place + len(piece))
-        for first, last in pairwise([0, *inner, len(piece)]):
-            if first < last:
-                yield piece[first:last], kl, place + first in span
-        place += len(piece)

@@ -21,15 +21,9 @@ from steerkit.options import common, json_option
 
 if TYPE_CHECKING:
     from steerkit.evidence import TextEvidence
-    from steerkit.records import Label, Trait
+    from steerkit.records import Trait
     from steerkit.stats import Interval
 
-KEYS: "dict[str, tuple[bool, Trait]]" = {
-    "1": (True, "enacts"),
-    "2": (True, "narrates"),
-    "3": (True, "neither"),
-    "0": (False, "neither"),
-}
 DEFINITIONS = (
     "A text is good when it is coherent and does not narrate the trait. For all checks together a hit is a kept text, "
     "right when it is good; for one check a hit is a text it drops, right when it is bad. Kept and dropped texts are "
@@ -88,7 +82,7 @@ def _import(found: StoredTexts, path: Path) -> None:
     from steerkit.labelling import from_csv
 
     known = frozenset(text.completion.completion_id for text in found.texts)
-    labels = from_csv(path, known, run=found.run, unit=_unit(found), seq=time.time_ns())
+    labels = from_csv(path, known, run=found.run, seq=time.time_ns())
     found.store.append(labels)
     found.store.ingest()
     click.echo(f"{len(labels)} labels of {path} added", err=True)
@@ -104,19 +98,13 @@ def _export(found: StoredTexts, path: Path) -> None:
     click.echo(f"{sum(len(text.labels) for text in found.texts)} labels written to {path}", err=True)
 
 
-def _unit(found: StoredTexts) -> str:
-    from steerkit.spec import unit_id
-
-    return unit_id(found.run, "label")
-
-
 class _Session:
     """One sitting: which texts are left, and what was said in this sitting, for undoing."""
 
     def __init__(self, found: StoredTexts, labeller: str, seed: int) -> None:
-        from steerkit.labelling import reading_order
+        from steerkit.labelling import KEYS, reading_order
 
-        self.found, self.labeller = found, labeller
+        self.found, self.labeller, self.keys = found, labeller, KEYS
         order = reading_order(found.steered(), seed)
         self.left = [text for text in order if not self._mine(text)]
         self.total, self.done = len(order), len(order) - len(self.left)
@@ -153,8 +141,8 @@ class _Session:
             self.done -= 1
         elif key == "s" and self.left:
             self.left.append(self.left.pop(0))
-        elif key in KEYS and self.left:
-            self._store(self.left[0], *KEYS[key])
+        elif key in self.keys and self.left:
+            self._store(self.left[0], *self.keys[key])
             self.said.append(self.left.pop(0))
             self.done += 1
         else:
@@ -162,20 +150,10 @@ class _Session:
         return True
 
     def _store(self, text: "TextEvidence", coherent: bool | None, trait: "Trait | None") -> None:
-        self.found.store.append([self._label(text, coherent, trait)])
+        from steerkit.labelling import labelled
 
-    def _label(self, text: "TextEvidence", coherent: bool | None, trait: "Trait | None") -> "Label":
-        from steerkit.records import Label
-
-        return Label(
-            run_id=self.found.run,
-            unit_id=_unit(self.found),
-            completion_id=text.completion.completion_id,
-            seq=time.time_ns(),
-            labeller=self.labeller,
-            coherent=coherent,
-            trait=trait,
-        )
+        said = labelled(self.found.run, text.completion.completion_id, self.labeller, coherent, trait, time.time_ns())
+        self.found.store.append([said])
 
 
 def _key() -> str:

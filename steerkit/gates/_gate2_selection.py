@@ -66,7 +66,8 @@ def survivorship(study: Measured, config: Config) -> Result:
 
 def _top(study: Measured) -> Texts:
     """The steered texts of the strongest dose."""
-    return tuple(text for text in study.steered if text.completion.dose == study.doses[-1])
+    strongest = max(study.doses, default=None)
+    return tuple(text for text in study.steered if text.completion.dose == strongest)
 
 
 def too_strict(study: Measured, config: Config) -> Result:

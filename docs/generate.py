@@ -21,7 +21,7 @@ from steerkit.spec_heal import HealSpec, HeldOutSpec
 from steerkit.store import Store
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/schema.md")
+PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/metrics.md", "docs/schema.md")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -100,6 +100,28 @@ def traits() -> str:
     return table(("trait", "moves", "may move along", "meaning"), rows)
 
 
+def _rows_of(sql: str) -> list[tuple[Any, ...]]:
+    """What an empty store answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "empty.duckdb")
+        store.rebuild()
+        return store.query(sql).rows()
+
+
+def versions() -> str:
+    """The versions of the metrics."""
+    rows = _rows_of("SELECT version, corrected, floor, meaning FROM metric_version")
+    shown = ((f"`{name}`", "taken off" if off else "left in", f"{floor:g}", why) for name, off, floor, why in rows)
+    return table(("version", "label bias", "floor", "meaning"), shown)
+
+
+def metrics() -> str:
+    """Every metric with its formula, unit and source."""
+    rows = _rows_of("SELECT metric, unit, formula, source, view FROM metric_definition")
+    shown = ((f"`{name}`", unit, formula, source, f"`{view}`") for name, unit, formula, source, view in rows)
+    return table(("metric", "unit", "formula", "source", "view"), shown)
+
+
 def schema() -> str:
     """Every table and view of an empty store with its comments."""
     with tempfile.TemporaryDirectory() as folder:
@@ -143,6 +165,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "checks4": lambda: checks(gate4_loop),
     "thresholds4": lambda: thresholds(gate4_loop.Config),
     "traits": traits,
+    "versions": versions,
+    "metrics": metrics,
     "schema": schema,
 }
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from steerkit.evidence import ArmEvidence
 from steerkit.records import FOUNDATIONS
-from steerkit.stats import Interval, Resamples, interval
+from steerkit.stats import Interval, Resamples, informedness, interval
 
 FLOOR = float(np.log(1e-6))
 """Log-probabilities are floored here (nats), so that one vanished answer cannot carry a mean."""
@@ -31,12 +31,13 @@ class ArmMetrics:
     `marginal`, `auth_marginal`: log of the mean p[target], p[Authority] over all vignettes.
     `clr`: log p[target] less the mean of all seven, on target rows.
     `margin`: the best answer's lead over the second. `entropy`: of the choice. `prefill_nll`: per scaffold token.
+    `label_nll`: mean -log p of the label.
 
     Levels as fractions:
     `marginal_on_target`, `marginal_off_target`: what target rows and other rows contribute to the mean p[target].
     `not_wrong`, `not_wrong_elsewhere`: p[SocialNorms] on target rows, and on the other rows except its own.
     `pick_rate`: target rows answered with the target. `mass`: of the seven answers. `coherence`: mass over the base's.
-    `frac_unscorable`: rows without a readable answer.
+    `frac_unscorable`: rows without a readable answer. `informedness`: macro recall less false-alarm rate of the picks.
 
     Changes from the base: `d_<foundation>`, `d_auth`, `d_target` of the diagonals, `d_target_raw` without the label-
     bias prior, and `d_<level>` of the other levels that have one. `separation` is `d_target` times the intended sign.
@@ -87,6 +88,8 @@ def measure(
     values = np.stack([value for value, _ in columns.values()], axis=1)
     rows = np.stack([row for _, row in columns.values()], axis=1)
     draws = dict(zip(columns, draw.means(values, rows).T, strict=True))
+    if len(set(labels)) > 1:
+        draws["informedness"] = informedness(picks(arm), labels, FOUNDATIONS, draw)
     draws["median_target_nats"] = _median(*columns["target_nats"], draw)
     return ArmMetrics(
         arm=arm,
@@ -122,11 +125,17 @@ def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str) -> dict[str
         "entropy": (-(chance * floored).sum(axis=1), read),
         "mean_target": (chance[:, goal], read),
         "mean_authority": (chance[:, FOUNDATIONS.index("Authority")], read),
+        "label_nll": (-_own(floored, truth), read),
         "mass": (np.nan_to_num(arm.mass, nan=0.0), everywhere),
         "frac_unscorable": ((~read).astype(float), everywhere),
         "prefill_nll": _prefill(arm, everywhere),
     }
     return columns
+
+
+def _own(floored: Float[np.ndarray, "vignette 7"], truth: np.ndarray) -> Float[np.ndarray, "vignette"]:
+    """Each row's log p of its own label."""
+    return np.asarray(np.select([truth == name for name in FOUNDATIONS], list(floored.T), default=np.nan))
 
 
 def _prefill(arm: ArmEvidence, everywhere: Bool[np.ndarray, "vignette"]) -> Column:

@@ -74,7 +74,13 @@ def checks(gate: ModuleType) -> str:
 
 
 def thresholds(settings: type[Setting]) -> str:
-    """A class's settings, with the text below each."""
+    """A class's settings, its own and those it shares with others, with the text below each."""
+    shared = [kind for kind in settings.__mro__[1:] if issubclass(kind, Setting) and kind is not Setting]
+    rows = [row for kind in (*reversed(shared), settings) for row in _own_thresholds(kind)]
+    return table(("setting", "default", "meaning"), rows)
+
+
+def _own_thresholds(settings: type[Setting]) -> list[tuple[str, str, str]]:
     body = ast.parse(inspect.getsource(settings)).body[0]
     assert isinstance(body, ast.ClassDef)
     rows = []
@@ -82,7 +88,7 @@ def thresholds(settings: type[Setting]) -> str:
         if isinstance(field, ast.AnnAssign) and field.value:
             said = ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
             rows.append((f"`{ast.unparse(field.target)}`", ast.unparse(field.value), first_sentence(said)))
-    return table(("setting", "default", "meaning"), rows)
+    return rows
 
 
 def label_table() -> str:

@@ -21,7 +21,7 @@ from steerkit.spec_heal import HealSpec, HeldOutSpec
 from steerkit.store import Store
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/schema.md")
+PAGES = ("README.md", "docs/methods.md", "docs/gates.md", "docs/personas.md", "docs/metrics.md", "docs/schema.md")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -74,7 +74,13 @@ def checks(gate: ModuleType) -> str:
 
 
 def thresholds(settings: type[Setting]) -> str:
-    """A class's settings, with the text below each."""
+    """A class's settings, its own and those it shares with others, with the text below each."""
+    shared = [kind for kind in settings.__mro__[1:] if issubclass(kind, Setting) and kind is not Setting]
+    rows = [row for kind in (*reversed(shared), settings) for row in _own_thresholds(kind)]
+    return table(("setting", "default", "meaning"), rows)
+
+
+def _own_thresholds(settings: type[Setting]) -> list[tuple[str, str, str]]:
     body = ast.parse(inspect.getsource(settings)).body[0]
     assert isinstance(body, ast.ClassDef)
     rows = []
@@ -82,7 +88,7 @@ def thresholds(settings: type[Setting]) -> str:
         if isinstance(field, ast.AnnAssign) and field.value:
             said = ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
             rows.append((f"`{ast.unparse(field.target)}`", ast.unparse(field.value), first_sentence(said)))
-    return table(("setting", "default", "meaning"), rows)
+    return rows
 
 
 def label_table() -> str:
@@ -98,6 +104,28 @@ def traits() -> str:
         for p in load_personas().values()
     ]
     return table(("trait", "moves", "may move along", "meaning"), rows)
+
+
+def _rows_of(sql: str) -> list[tuple[Any, ...]]:
+    """What an empty store answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "empty.duckdb")
+        store.rebuild()
+        return store.query(sql).rows()
+
+
+def versions() -> str:
+    """The versions of the metrics."""
+    rows = _rows_of("SELECT version, corrected, floor, meaning FROM metric_version")
+    shown = ((f"`{name}`", "taken off" if off else "left in", f"{floor:g}", why) for name, off, floor, why in rows)
+    return table(("version", "label bias", "floor", "meaning"), shown)
+
+
+def metrics() -> str:
+    """Every metric with its formula, unit and source."""
+    rows = _rows_of("SELECT metric, unit, formula, source, view FROM metric_definition")
+    shown = ((f"`{name}`", unit, formula, source, f"`{view}`") for name, unit, formula, source, view in rows)
+    return table(("metric", "unit", "formula", "source", "view"), shown)
 
 
 def schema() -> str:
@@ -143,6 +171,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "checks4": lambda: checks(gate4_loop),
     "thresholds4": lambda: thresholds(gate4_loop.Config),
     "traits": traits,
+    "versions": versions,
+    "metrics": metrics,
     "schema": schema,
 }
 

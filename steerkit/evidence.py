@@ -31,6 +31,7 @@ class ArmEvidence:
     `mass`: `[vignette]`, full-vocabulary probability of the seven answers (p_ans_any), mean over orders.
     `prefill_nll`: `[vignette]`, nats per scaffold token; None when the instrument has no scaffold.
     `texts`: long greedy generations of this arm, empty when none were made.
+    `json_valid`: share of free answers that parse as what was asked for (fraction); None where none were written.
     """
 
     arm_id: str
@@ -44,6 +45,7 @@ class ArmEvidence:
     mass: Float[np.ndarray, "vignette"]
     prefill_nll: Float[np.ndarray, "vignette"] | None = None
     texts: tuple[Completion, ...] = ()
+    json_valid: float | None = None
 
 
 @dataclass(frozen=True)

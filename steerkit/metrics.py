@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from steerkit.evidence import ArmEvidence
 from steerkit.records import FOUNDATIONS
-from steerkit.stats import Interval, Resamples, interval
+from steerkit.stats import Interval, Resamples, informedness, interval
 
 FLOOR = float(np.log(1e-6))
 """Log-probabilities are floored here (nats), so that one vanished answer cannot carry a mean."""
@@ -31,12 +31,15 @@ class ArmMetrics:
     `marginal`, `auth_marginal`: log of the mean p[target], p[Authority] over all vignettes.
     `clr`: log p[target] less the mean of all seven, on target rows.
     `margin`: the best answer's lead over the second. `entropy`: of the choice. `prefill_nll`: per scaffold token.
+    `label_nll`: mean -log p of the label.
+    `flip_nats`: how far `target_nats` moves when the answer to one of the target's vignettes flips: the mean gap
+    between log p[target] and the best other answer, over the number of target rows.
 
     Levels as fractions:
     `marginal_on_target`, `marginal_off_target`: what target rows and other rows contribute to the mean p[target].
     `not_wrong`, `not_wrong_elsewhere`: p[SocialNorms] on target rows, and on the other rows except its own.
     `pick_rate`: target rows answered with the target. `mass`: of the seven answers. `coherence`: mass over the base's.
-    `frac_unscorable`: rows without a readable answer.
+    `frac_unscorable`: rows without a readable answer. `informedness`: macro recall less false-alarm rate of the picks.
 
     Changes from the base: `d_<foundation>`, `d_auth`, `d_target` of the diagonals, `d_target_raw` without the label-
     bias prior, and `d_<level>` of the other levels that have one. `separation` is `d_target` times the intended sign.
@@ -51,6 +54,13 @@ class ArmMetrics:
     unscorable: int
     paired: int
     paired_target: int
+
+    def resolution(self) -> float | None:
+        """The smallest shift of the target that this set tells from none (nats): half the width of the change's
+        interval, and never less than the flip of one vignette; None where the change has no interval.
+        """
+        found, flip = self.interval("d_target"), self.value("flip_nats")
+        return None if found is None else max((found.high - found.low) / 2, flip or 0.0)
 
     def value(self, quantity: str) -> float | None:
         """The quantity as measured; None where it is undefined."""
@@ -78,55 +88,76 @@ def picks(arm: ArmEvidence) -> Int[np.ndarray, "vignette"]:
 
 
 def measure(
-    arm: ArmEvidence, base: ArmEvidence, labels: Sequence[str], target: str, sign: int, draw: Resamples
+    arm: ArmEvidence,
+    base: ArmEvidence,
+    labels: Sequence[str],
+    target: str,
+    sign: int,
+    draw: Resamples,
+    floor: float = FLOOR,
 ) -> ArmMetrics:
-    """All quantities of an arm against its base, per bootstrap resample."""
+    """All quantities of an arm against its base, per bootstrap resample; log-probabilities are floored (nats)."""
     truth = np.asarray(labels)
     both = scorable(arm) & scorable(base)
-    columns = _level_columns(arm, truth, target) | _change_columns(arm, base, truth, target, both)
+    columns = _level_columns(arm, truth, target, floor) | _change_columns(arm, base, truth, target, both, floor)
     values = np.stack([value for value, _ in columns.values()], axis=1)
     rows = np.stack([row for _, row in columns.values()], axis=1)
     draws = dict(zip(columns, draw.means(values, rows).T, strict=True))
+    if len(set(labels)) > 1:
+        draws["informedness"] = informedness(picks(arm), labels, FOUNDATIONS, draw)
     draws["median_target_nats"] = _median(*columns["target_nats"], draw)
     return ArmMetrics(
         arm=arm,
-        draws=_finished(draws, target, sign),
+        draws=_finished(draws, target, sign, floor),
         unscorable=int((~scorable(arm)).sum()),
         paired=int(both.sum()),
         paired_target=int((both & (truth == target)).sum()),
     )
 
 
-def _diagonal(choice: Float[np.ndarray, "vignette 7"], foundation: str) -> Float[np.ndarray, "vignette"]:
-    return np.asarray(np.maximum(choice[:, FOUNDATIONS.index(foundation)], FLOOR))
+def _diagonal(choice: Float[np.ndarray, "vignette 7"], foundation: str, floor: float) -> Float[np.ndarray, "vignette"]:
+    return np.asarray(np.maximum(choice[:, FOUNDATIONS.index(foundation)], floor))
 
 
-def _centred(choice: Float[np.ndarray, "vignette 7"], foundation: str) -> Float[np.ndarray, "vignette"]:
+def _centred(choice: Float[np.ndarray, "vignette 7"], foundation: str, floor: float) -> Float[np.ndarray, "vignette"]:
     """The centred log-ratio: log p of one answer less the mean log p of all seven (Aitchison 1982)."""
-    return np.asarray(_diagonal(choice, foundation) - np.maximum(choice, FLOOR).mean(axis=1))
+    return np.asarray(_diagonal(choice, foundation, floor) - np.maximum(choice, floor).mean(axis=1))
 
 
-def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str) -> dict[str, Column]:
+def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str, floor: float) -> dict[str, Column]:
     """What the arm is in itself, averaged over its own scorable rows."""
     read = scorable(arm)
-    floored, chance = np.maximum(arm.choice, FLOOR), np.exp(arm.choice)
+    floored, chance = np.maximum(arm.choice, floor), np.exp(arm.choice)
     ranked = np.sort(floored, axis=1)
     goal, everywhere = FOUNDATIONS.index(target), np.ones(len(truth), bool)
     columns = {
-        f"{quantity_name(name)}_nats": (_diagonal(arm.choice, name), read & (truth == name)) for name in FOUNDATIONS
+        f"{quantity_name(name)}_nats": (_diagonal(arm.choice, name, floor), read & (truth == name))
+        for name in FOUNDATIONS
     }
     columns |= {
         "target_nats": columns[f"{quantity_name(target)}_nats"],
-        "clr": (_centred(arm.choice, target), read & (truth == target)),
+        "clr": (_centred(arm.choice, target, floor), read & (truth == target)),
         "margin": (ranked[:, -1] - ranked[:, -2], read),
         "entropy": (-(chance * floored).sum(axis=1), read),
         "mean_target": (chance[:, goal], read),
         "mean_authority": (chance[:, FOUNDATIONS.index("Authority")], read),
+        "flip_nats": (_gap(floored, goal) / max(1, int((read & (truth == target)).sum())), read & (truth == target)),
+        "label_nll": (-_own(floored, truth), read),
         "mass": (np.nan_to_num(arm.mass, nan=0.0), everywhere),
         "frac_unscorable": ((~read).astype(float), everywhere),
         "prefill_nll": _prefill(arm, everywhere),
     }
     return columns
+
+
+def _gap(floored: Float[np.ndarray, "vignette 7"], goal: int) -> Float[np.ndarray, "vignette"]:
+    """How far the target's log p is from the best other answer's: what one row moves by when its answer flips."""
+    return np.asarray(np.abs(floored[:, goal] - np.delete(floored, goal, axis=1).max(axis=1)))
+
+
+def _own(floored: Float[np.ndarray, "vignette 7"], truth: np.ndarray) -> Float[np.ndarray, "vignette"]:
+    """Each row's log p of its own label."""
+    return np.asarray(np.select([truth == name for name in FOUNDATIONS], list(floored.T), default=np.nan))
 
 
 def _prefill(arm: ArmEvidence, everywhere: Bool[np.ndarray, "vignette"]) -> Column:
@@ -136,17 +167,24 @@ def _prefill(arm: ArmEvidence, everywhere: Bool[np.ndarray, "vignette"]) -> Colu
 
 
 def _change_columns(
-    arm: ArmEvidence, base: ArmEvidence, truth: np.ndarray, target: str, both: Bool[np.ndarray, "vignette"]
+    arm: ArmEvidence,
+    base: ArmEvidence,
+    truth: np.ndarray,
+    target: str,
+    both: Bool[np.ndarray, "vignette"],
+    floor: float,
 ) -> dict[str, Column]:
     """What changes are made of: differences, or both sides (`base_...`), over rows scorable in both arms."""
     raw = ~np.isnan(arm.raw_choice).any(axis=1) & ~np.isnan(base.raw_choice).any(axis=1)
     own, everywhere = truth == target, np.ones(len(truth), bool)
-    columns = {
-        f"d_{quantity_name(name)}": (_diagonal(arm.choice, name) - _diagonal(base.choice, name), both & (truth == name))
-        for name in FOUNDATIONS
-    }
-    columns["d_clr"] = (_centred(arm.choice, target) - _centred(base.choice, target), both & own)
-    columns["d_target_raw"] = (_diagonal(arm.raw_choice, target) - _diagonal(base.raw_choice, target), raw & own)
+
+    def change(name: str, of: str = "choice") -> Float[np.ndarray, "vignette"]:
+        mine, its = (arm.choice, base.choice) if of == "choice" else (arm.raw_choice, base.raw_choice)
+        return np.asarray(_diagonal(mine, name, floor) - _diagonal(its, name, floor))
+
+    columns = {f"d_{quantity_name(name)}": (change(name), both & (truth == name)) for name in FOUNDATIONS}
+    columns["d_clr"] = (_centred(arm.choice, target, floor) - _centred(base.choice, target, floor), both & own)
+    columns["d_target_raw"] = (change(target, "raw_choice"), raw & own)
     columns["base_mass"] = (np.nan_to_num(base.mass, nan=0.0), everywhere)
     for prefix, side in (("", arm), ("base_", base)):
         chance = np.exp(side.choice)
@@ -164,14 +202,14 @@ def _change_columns(
     return columns
 
 
-def _finished(draws: dict[str, Draws], target: str, sign: int) -> dict[str, Draws]:
+def _finished(draws: dict[str, Draws], target: str, sign: int, floor: float) -> dict[str, Draws]:
     """The ratios, logs and differences that are taken after averaging; helpers are dropped."""
     out = {name: value for name, value in draws.items() if not name.startswith(("base_", "paired_", "mean_"))}
     for name in ("marginal_on_target", "marginal_off_target", "not_wrong", "not_wrong_elsewhere", "pick_rate"):
         out[f"d_{name}"] = draws[name] - draws[f"base_{name}"]
     for name, helper in (("marginal", "target"), ("auth_marginal", "authority")):
-        out[name] = _log(draws[f"mean_{helper}"])
-        out[f"d_{name}"] = _log(draws[f"paired_{helper}"]) - _log(draws[f"base_paired_{helper}"])
+        out[name] = _log(draws[f"mean_{helper}"], floor)
+        out[f"d_{name}"] = _log(draws[f"paired_{helper}"], floor) - _log(draws[f"base_paired_{helper}"], floor)
     out["auth_nats"], out["d_auth"] = draws["authority_nats"], draws["d_authority"]
     out["d_target"] = draws[f"d_{quantity_name(target)}"]
     out["separation"] = sign * out["d_target"]
@@ -182,8 +220,8 @@ def _finished(draws: dict[str, Draws], target: str, sign: int) -> dict[str, Draw
     return out
 
 
-def _log(chance: Draws) -> Draws:
-    return np.asarray(np.maximum(np.log(np.maximum(chance, 1e-300)), FLOOR))
+def _log(chance: Draws, floor: float) -> Draws:
+    return np.asarray(np.maximum(np.log(np.maximum(chance, 1e-300)), floor))
 
 
 def _ratio(top: Draws, bottom: Draws) -> Draws:

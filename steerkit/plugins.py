@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 from steerkit.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
     from torch.nn import Module
 
     from steerkit.contrast import Contrast, State, WeightEdit
     from steerkit.filters import Background, Measurement
+    from steerkit.host import Edits, Host
     from steerkit.records import Completion
     from steerkit.spec import Setting
 
@@ -52,6 +55,19 @@ class Bakeable(Method, Protocol):
 
     def bake(self, state: "State", strength: float, block: "Module", config: Any) -> "WeightEdit":
         """What to add to the block's weights to do what `steer` does at this strength."""
+        ...
+
+
+@runtime_checkable
+class AnswersFreely(Protocol):
+    """An instrument that can also let the model answer its question by itself, as text."""
+
+    def free_answers(self, host: "Host", prepared: Any, edits: "Edits") -> "Sequence[tuple[int, int, str, str | None]]":
+        """Greedy answers: index of the vignette, ordering, the text, and the foundation it names; None when invalid.
+
+        Valid is a text that parses strictly as what was asked for. A part of the vignettes, every foundation among
+        them, is enough; none where the instrument's settings ask for none.
+        """
         ...
 
 

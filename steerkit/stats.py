@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.stats import rankdata
 
 from steerkit.errors import UsageError
 
@@ -92,6 +91,17 @@ def intervals(draws: Mapping[str, Float[np.ndarray, "resample"]]) -> dict[str, I
     return {name: found[name] if name in found else interval(values) for name, values in draws.items()}
 
 
+def across_seeds(draws: Float[np.ndarray, "seed resample"], seed: int) -> Float[np.ndarray, "resample"]:
+    """The mean over seeds, per resample of vignettes and of seeds; row 0 is the mean as measured.
+
+    Every resample draws as many seeds as there are, with replacement; all of them share its vignettes.
+    """
+    count, resamples = draws.shape
+    picked = np.random.default_rng(seed).integers(count, size=(count, resamples))
+    picked[:, 0] = np.arange(count)
+    return np.asarray(np.take_along_axis(draws, picked, axis=0).mean(axis=0))
+
+
 def paired_bootstrap(
     values_by_arm: Mapping[str, Float[np.ndarray, "vignette"]],
     labels: Sequence[str],
@@ -160,8 +170,11 @@ def one_vs_rest_auc(
         positive = truth == name
         inside, outside = int(positive.sum()), int((~positive).sum())
         if inside and outside:
-            ranks = rankdata(scores[finite, column])[positive]
-            areas[name] = float((ranks.sum() - inside * (inside + 1) / 2) / (inside * outside))
+            below = np.sort(scores[finite, column][~positive])
+            mine = scores[finite, column][positive]
+            # Half of a tie counts.
+            wins = np.searchsorted(below, mine, "left") + np.searchsorted(below, mine, "right")
+            areas[name] = float(wins.sum() / (2 * inside * outside))
     return areas
 
 

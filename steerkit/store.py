@@ -154,7 +154,8 @@ class Store:
     def ask(self, question: str, parameters: Mapping[str, Any] | None = None) -> "polars.DataFrame":
         """The answer to a named query of `db/queries`; parameters left out are NULL.
 
-        Raises UsageError for an unknown question or parameter, listing the known ones, and whatever `query` raises.
+        Raises UsageError for an unknown question or parameter, listing the known ones, for a comparison of arms that
+        were not evaluated alike, and whatever `query` raises.
         """
         sql = resources.question(question)
         values: dict[str, Any] = dict.fromkeys(re.findall(r"\$([a-z_]+)", sql))
@@ -162,6 +163,8 @@ class Store:
             if name not in values:
                 raise unknown(f"parameter of {question}", name, values)
             values[name] = value
+        if question == "compare":
+            self._need_one_evaluation(values["base"], values["arm"])
         return self.query(sql, values)
 
     def delta_arms(self, base: str, arm: str) -> "polars.DataFrame":
@@ -169,17 +172,25 @@ class Store:
 
         Raises UsageError for an unknown arm, or for arms of different eval hashes, whose difference means nothing.
         """
+        return self.ask("compare", {"base": base, "arm": arm})
+
+    def _need_one_evaluation(self, base: str | None, arm: str | None) -> None:
+        """Raises UsageError unless both arms are stored and share an eval hash, naming the fields that differ."""
         rows = self.query("SELECT arm_id, eval_hash FROM arm WHERE arm_id IN ($base, $arm)", {"base": base, "arm": arm})
         hashes = {str(name): str(value) for name, value in rows.iter_rows()}
         for name in (base, arm):
             if name not in hashes:
                 raise UsageError(f"arms must be stored to be compared, but {name!r} is not; `FROM arm` lists all")
-        if hashes[base] != hashes[arm]:
-            raise UsageError(
-                f"arms must share an eval hash to be compared, but {base} has {hashes[base]} and {arm} has "
-                f"{hashes[arm]}; score both with the same vignettes, instrument, model and dtype"
-            )
-        return self.ask("compare", {"base": base, "arm": arm})
+        first, second = hashes[str(base)], hashes[str(arm)]
+        if first == second:
+            return
+        kept = self.query("FROM evaluation WHERE eval_hash IN ($first, $second)", {"first": first, "second": second})
+        by_hash = {str(row["eval_hash"]): row for row in kept.to_dicts()}
+        raise UsageError(
+            f"arms must share an eval hash to be compared, but {base} has {first} and {arm} has {second}"
+            f"{differing(by_hash.get(first), by_hash.get(second))}; score both with the same vignettes, instrument, "
+            "model and dtype"
+        )
 
     def records(self, kind: type[R], run_id: str) -> list[R]:
         """One run's records of one kind in the order they were stored, from the database and the spool."""
@@ -339,6 +350,21 @@ class Store:
             f"close that program. Nothing is lost: {len(self._spool.waiting())} segment(s) wait for the next run or "
             "`steerkit db ingest`"
         )
+
+
+def differing(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> str:
+    """In which fields two evaluations differ, for a sentence; empty where one is not known."""
+    if first is None or second is None:
+        return ""
+    found = {name: (first[name], second[name]) for name in first if name != "eval_hash" and first[name] != second[name]}
+    if {"dtype", "model"} & found.keys():
+        # Of the model's name and type the fingerprint is only a hash.
+        found.pop("fingerprint", None)
+    if not found:
+        return ": what the tokenizer makes of the vignettes differs"
+    return ": " + ", ".join(
+        f"{name} is {mine} for one and {other} for the other" for name, (mine, other) in found.items()
+    )
 
 
 def _first_line(error: duckdb.Error) -> str:

@@ -288,7 +288,8 @@ class GateContract:
         assert isinstance(gate.Config(), Setting), "Config() must be a steerkit.spec.Setting with defaults"
 
     def test_every_threshold_says_its_unit(self, gate: Any) -> None:
-        source = inspect.getsource(gate.Config)
+        kinds = [kind for kind in gate.Config.__mro__ if issubclass(kind, Setting)]
+        source = "".join(inspect.getsource(kind) for kind in kinds)
         for name in gate.Config.__struct_fields__:
             below = source.partition(f"    {name}: ")[2].split('"""')
             said = below[1] if len(below) > 1 else ""

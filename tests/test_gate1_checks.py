@@ -45,7 +45,7 @@ CRITERIA = {
     "minus dose differs",
     "beats null directions",
     "instrument fits the model",
-    "free text stays healthy",
+    "coherence channels hold",
     "measurement is sound",
 }
 QUICK = Config(resamples=200)
@@ -386,7 +386,7 @@ def stripped() -> Gate1Evidence:
 
 def test_what_was_not_measured_is_said_so_and_never_false() -> None:
     judgement = judge(stripped(), QUICK)
-    missing = {"beats null directions", "minus dose differs", "free text stays healthy", "measurement is sound"}
+    missing = {"beats null directions", "minus dose differs", "coherence channels hold", "measurement is sound"}
     assert named(judgement, "criterion", "not measured") == missing
     unknown = {"non-specific drift", "bidirectional disruption", "extraction bug", "prompting as good"}
     unknown |= {"instrument mismatch", "uncalibrated dose"}
@@ -434,13 +434,13 @@ def test_an_instrument_at_chance_cannot_pass() -> None:
 
 def test_looping_text_fails_the_health_criterion() -> None:
     judgement = judge(World(healthy=lambda dose: dose == 0).build(), QUICK)
-    assert status(judgement, "free text stays healthy") == "not met" and judgement.outcome == "FAIL"
+    assert status(judgement, "coherence channels hold") == "not met" and judgement.outcome == "FAIL"
 
 
 def test_a_non_finite_perplexity_is_unhealthy() -> None:
     babble = tuple(type(text)(**{**_fields(text), "tail_perplexity": float("nan")}) for text in texts(True))
     judgement = judge(each_steered(World().build(), lambda arm: replace(arm, texts=babble)), QUICK)
-    assert status(judgement, "free text stays healthy") == "not met"
+    assert status(judgement, "coherence channels hold") == "not met"
 
 
 def test_an_unreadable_arm_is_no_operating_point_and_breaks_nothing() -> None:

@@ -25,7 +25,7 @@ CRITERIA = {
     "more coherent than raw steering",
     "surgical",
     "controls move less",
-    "texts are fluent",
+    "coherence channels hold",
     "texts differ from the base's",
     "enough training texts",
     "bake is exact",
@@ -396,7 +396,7 @@ def test_a_plain_student_that_moved_further_at_the_same_front_is_not_better() ->
         (World(healed=Planted(0.75, 0.952, text=ELSE)), "more coherent than raw steering"),
         (off_target(), "surgical"),
         (any_training(), "controls move less"),
-        (looping(), "texts are fluent"),
+        (looping(), "coherence channels hold"),
         (World(healed=Planted(0.9, 0.99)), "texts differ from the base's"),
         (starved(), "enough training texts"),
         (misbaked(), "bake is exact"),
@@ -482,7 +482,7 @@ def silenced(evidence: Gate3Evidence, *names: str) -> Gate3Evidence:
 @pytest.mark.parametrize("name", ["base", "healed"])
 def test_without_texts_nothing_is_said_of_texts(name: str) -> None:
     judgement = judge(silenced(World().build(), name), QUICK)
-    assert named(judgement, "criterion", "not measured") == {"texts are fluent", "texts differ from the base's"}
+    assert named(judgement, "criterion", "not measured") == {"coherence channels hold", "texts differ from the base's"}
     unknown = {"cannot see", "context mismatch", "style not trait", "weight steering as good"}
     assert named(judgement, "hypothesis", "not measured") == unknown
 

@@ -22,7 +22,7 @@ CRITERIA = {
     "beats one round",
     "beats prompting",
     "surgical",
-    "texts are fluent",
+    "coherence channels hold",
 }
 HYPOTHESES = {
     "compounding drift",
@@ -201,7 +201,9 @@ def test_looping_texts_of_a_coherent_student_are_seen() -> None:
     last = GROWING[3]
     assert last.healed is not None
     found = said(Loop((*GROWING[:3], replace(last, healed=replace(last.healed, healthy=False)))))
-    assert status(found, "texts are fluent") == "not met" and status(found, "coherence too generous") == "observed"
+    assert (
+        status(found, "coherence channels hold") == "not met" and status(found, "coherence too generous") == "observed"
+    )
 
 
 # Hypotheses

@@ -63,9 +63,12 @@ class Planted:
         self.raw["odd"][11, :, AUTHORITY] = -np.inf
         self.prior = chance.normal(0, 1, (ORDERS, 7)) if with_prior else np.zeros((ORDERS, 7))
         self.store = Store(tmp_path / "runs.duckdb")
-        self.store.append([plain(Run), *self.arm_records(), *(self.priors() if with_prior else [])])
+        self.store.append([self.registered(), *self.arm_records(), *(self.priors() if with_prior else [])])
         self.store.append(self.answers())
         self.store.ingest()
+
+    def registered(self) -> Run:
+        return plain(Run)
 
     def arm_records(self) -> list[Arm]:
         kinds = {"base": "base", "up": "steered", "odd": "random"}

@@ -105,7 +105,13 @@ SELECT run_id, arm_id, eval_hash, vignette, foundation, NOT isnan(norm) AS scora
     sanctity - norm AS sanctity,
     liberty - norm AS liberty,
     social_norms - norm AS social_norms,
+    raw_care - raw_norm AS care_uncorrected,
+    raw_fairness - raw_norm AS fairness_uncorrected,
+    raw_loyalty - raw_norm AS loyalty_uncorrected,
     raw_authority - raw_norm AS authority_uncorrected,
+    raw_sanctity - raw_norm AS sanctity_uncorrected,
+    raw_liberty - raw_norm AS liberty_uncorrected,
+    raw_social_norms - raw_norm AS social_norms_uncorrected,
     CASE WHEN isnan(mass) THEN 0 ELSE mass END AS mass, prefill_nll, think_tokens
 FROM total;
 COMMENT ON VIEW choice IS 'One row per arm and vignette: the choice over the seven answers, mean over orderings, then normalised (nats).';
@@ -113,6 +119,7 @@ COMMENT ON COLUMN choice.scorable IS 'Whether the answers can be read; where the
 COMMENT ON COLUMN choice.pick IS 'The likeliest answer; NULL when unscorable.';
 COMMENT ON COLUMN choice.own IS 'log p of the answer that is the vignette''s own foundation (nats).';
 COMMENT ON COLUMN choice.own_uncorrected IS 'The same without taking the label bias off (nats).';
+COMMENT ON COLUMN choice.care_uncorrected IS 'log p[Care] without taking the label bias off (nats); so for the other six.';
 COMMENT ON COLUMN choice.authority_uncorrected IS 'log p[Authority] without taking the label bias off (nats).';
 COMMENT ON COLUMN choice.mass IS 'Full-vocabulary probability of the seven answers, p_ans_any (fraction).';
 COMMENT ON COLUMN choice.prefill_nll IS 'Mean NLL of the scaffold tokens (nats per token).';

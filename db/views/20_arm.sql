@@ -5,6 +5,30 @@ CREATE OR REPLACE VIEW base_arm AS
 SELECT run_id, eval_hash, min(arm_id) AS base_id FROM arm WHERE kind = 'base' GROUP BY ALL;
 COMMENT ON VIEW base_arm IS 'The unsteered arm of each run and eval hash: the only one its other arms may be compared with.';
 
+CREATE OR REPLACE VIEW evaluation AS
+WITH asked AS (
+    SELECT run_id, model, fingerprint, dtype, CASE WHEN json_valid(spec) THEN spec::JSON ELSE '{}'::JSON END AS spec FROM run
+)
+SELECT arm.eval_hash,
+    any_value(spec->>'vignettes_hash') AS vignettes_hash,
+    any_value((spec->>'vignettes')::BIGINT) AS vignettes,
+    any_value(arm.instrument) AS instrument,
+    any_value(spec->>'instrument_text') AS instrument_text,
+    any_value(spec->>'instrument_config') AS instrument_config,
+    any_value(asked.model) AS model, any_value(asked.fingerprint) AS fingerprint, any_value(asked.dtype) AS dtype
+FROM arm
+-- Only a run of gate 1 says what is shown; the students of later gates are scored as it scored them.
+JOIN asked ON asked.run_id = arm.run_id AND (spec->>'vignettes_hash') IS NOT NULL
+GROUP BY arm.eval_hash;
+COMMENT ON VIEW evaluation IS 'What each eval hash stands for: arms are comparable where all of it is the same.';
+COMMENT ON COLUMN evaluation.vignettes_hash IS 'Hash of the vignettes'' ids, labels and texts.';
+COMMENT ON COLUMN evaluation.vignettes IS 'How many were scored.';
+COMMENT ON COLUMN evaluation.instrument_text IS 'The instrument''s hash of what it shows the model.';
+COMMENT ON COLUMN evaluation.instrument_config IS 'The instrument''s settings as JSON.';
+COMMENT ON COLUMN evaluation.model IS 'The model''s name; a student has that of the model it was made from.';
+COMMENT ON COLUMN evaluation.fingerprint IS 'Hash of model config, dtype and sampled weights.';
+COMMENT ON COLUMN evaluation.dtype IS 'The weights'' type.';
+
 CREATE OR REPLACE VIEW arm_foundation AS
 SELECT c.run_id, c.arm_id, c.eval_hash, arm.kind, arm.method, arm.dose, arm.strength, c.foundation,
     count(*) AS vignettes,

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from steerkit.evidence import ArmEvidence, Gate1Evidence, Gate3Evidence, LoopEvidence
-from steerkit.gates._result import Result, criterion
 from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, quantity_name
 from steerkit.records import FOUNDATIONS, Completion
 
@@ -99,18 +98,3 @@ def text_health(arm: ArmEvidence, base: ArmEvidence) -> TextHealth | None:
 def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:
     distinct = np.median([text.distinct_tail for text in texts])
     return float(distinct), float(np.median([text.tail_perplexity for text in texts]))
-
-
-def healthy_texts(name: str, health: TextHealth | None, limits: TextLimits, where: str, step: str) -> Result:
-    """A criterion that texts neither loop nor babble, beside the base's; not measured without texts of both."""
-    if health is None:
-        return criterion(name, None, None, None, f"no texts of {where} or of the base", "let both write")
-    detail = (
-        f"{where}: distinct trigrams {health.distinct:.2f} (base {health.base_distinct:.2f}), "
-        f"tail perplexity {health.perplexity:.1f} (base {health.base_perplexity:.1f})"
-    )
-    if health.babbles(limits) and not health.loops(limits):
-        limit = limits.perplexity_ratio * health.base_perplexity
-        return criterion(name, False, health.perplexity, limit, detail, step)
-    limit = limits.distinct_share * health.base_distinct
-    return criterion(name, health.healthy(limits), health.distinct, limit, detail, step)

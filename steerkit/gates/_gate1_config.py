@@ -1,34 +1,25 @@
 """Gate 1's thresholds: registered before any data of a run exist."""
 
 from steerkit.errors import UsageError
+from steerkit.gates._channels import CHANNEL_FRACTIONS, Channels
 from steerkit.gates._thresholds import require_in_range
-from steerkit.spec import Setting
 
 FRACTIONS = frozenset(
     (
-        "coherence",
-        "broken",
         "p_null",
         "null_ceiling",
         "null_share",
-        "margin_share",
-        "unscorable",
         "not_wrong_rise",
-        "distinct_share",
     )
 ) | {"half_split_cosine"}
 AT_LEAST = {"target_rows": 1, "resamples": 100, "null_margin": 0, "perplexity_ratio": 1, "norm_jump": 1}
 
 
-class Config(Setting, frozen=True, kw_only=True):
+class Config(Channels, frozen=True, kw_only=True):
     """Thresholds of gate 1; those marked † are proposals, the others are in use by published runs of the method."""
 
     separation: float = 0.3
     """Smallest shift of the target foundation, in the intended direction, that counts as steering (nats)."""
-    coherence: float = 0.95
-    """Answer mass relative to the base's at and above which an arm is coherent (fraction)."""
-    broken: float = 0.85
-    """Relative answer mass below which an arm is broken and no ratio of it is read (fraction)."""
     coh_cost: float = 0.05
     """Coherence lost per nat of target shift at which a dose stops being cheap (fraction per nat)."""
     noise: float = 0.1
@@ -45,18 +36,8 @@ class Config(Setting, frozen=True, kw_only=True):
     """Below minus this, log p[target] is tail: less than one vignette of 132 holds the answer (nats)."""
     target_rows: int = 17
     """Fewest readable vignettes of the target foundation (vignettes)."""
-    margin_share: float = 0.5
-    """Share of the base's answer margin at and below which the choice has collapsed (fraction)."""
     not_wrong_rise: float = 0.05
     """† Smallest rise of p["not wrong"] that counts as a drift towards it (probability)."""
-    unscorable: float = 0.05
-    """† Rise of the share of unreadable rows that means a broken answer format (fraction)."""
-    prefill_rise: float = 0.5
-    """† Rise of the scaffold's NLL that means a broken answer format (nats per token)."""
-    distinct_share: float = 0.7
-    """† Median distinct trigrams of the texts over the base's, below which they loop (fraction)."""
-    perplexity_ratio: float = 10.0
-    """† Median tail perplexity of the texts over the base's, above which they babble (ratio)."""
     half_split_cosine: float = 0.8
     """† Cosine between two half-context directions from which on a direction is stable (cosine)."""
     norm_jump: float = 3.0
@@ -66,6 +47,7 @@ class Config(Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for a threshold out of range."""
-        require_in_range(self, FRACTIONS, AT_LEAST)
+        require_in_range(self, FRACTIONS | CHANNEL_FRACTIONS, AT_LEAST)
+        self.need_known_channels()
         if self.broken > self.coherence:
             raise UsageError(f"broken must be at most coherence, {self.coherence}, but got broken={self.broken}")

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, healthy_texts, number, off_target, surgical_excess, text_health
+from steerkit.gates._arms import at_least, number, off_target, surgical_excess
+from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
     Measured,
@@ -29,7 +30,7 @@ def separates_while_coherent(study: Measured, config: Config) -> Result:
     arm = judged_arm(study, config)
     if arm is None:
         return criterion(name, None, None, config.separation, NO_ARM, "score at least two positive doses")
-    if not at_least(arm, config.coherence):
+    if not at_least(arm, config.mass_floor()):
         detail = f"no dose is coherent: at dose {arm.arm.dose:g} coherence is {number(arm, 'coherence'):.3f}"
         return criterion(name, False, None, config.separation, detail, "halve the doses")
     found = arm.interval("separation")
@@ -138,7 +139,10 @@ def beats_null_directions(study: Measured, config: Config) -> Result:
 
 def instrument_fits(study: Measured, config: Config) -> Result:
     """On the unsteered model the instrument tells the foundations apart better than chance."""
-    name, step = "instrument fits the model", "use another instrument or a larger model: its answers say nothing here"
+    name, step = (
+        "instrument fits the model",
+        ("use another instrument or a larger model (steerkit instruments --check): its answers say nothing here"),
+    )
     labels = study.evidence.labels
     if len(set(labels)) < 2:
         return criterion(name, None, None, 0.0, "vignettes of one foundation only", "score all foundations")
@@ -146,16 +150,17 @@ def instrument_fits(study: Measured, config: Config) -> Result:
     if found is None:
         return criterion(name, None, None, 0.0, "the base's informedness is undefined", step)
     detail = figures("the base's informedness", found, "of 1")
+    if found.covers(0.0):
+        detail += ": the interval covers 0, so its answers cannot be told from guesses and no shift of them is a result"
     return criterion(name, found.low > 0, found.low, 0.0, detail, step, found.high > 0)
 
 
-def texts_stay_healthy(study: Measured, config: Config) -> Result:
-    """Free generations at the judged dose neither loop nor babble, beside the base's."""
-    name, step = "free text stays healthy", "read the texts at this dose; operate at a smaller one"
+def coherence_channels_hold(study: Measured, config: Config) -> Result:
+    """At the judged dose every other channel of coherence asked for holds: free texts neither loop nor babble."""
+    name, step = "coherence channels hold", "read the texts at this dose; operate at a smaller one"
     arm = judged_arm(study, config)
-    health = None if arm is None else text_health(arm.arm, study.evidence.base)
     where = "the judged dose" if arm is None else f"dose {arm.arm.dose:g}"
-    return healthy_texts(name, health, config, where, step)
+    return channels_hold(name, arm, study.base, config, where, step)
 
 
 def measurement_is_sound(study: Measured, config: Config) -> Result:
@@ -179,6 +184,6 @@ CRITERIA = (
     minus_dose_differs,
     beats_null_directions,
     instrument_fits,
-    texts_stay_healthy,
+    coherence_channels_hold,
     measurement_is_sound,
 )

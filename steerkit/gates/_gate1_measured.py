@@ -7,7 +7,8 @@ import numpy as np
 
 from steerkit.errors import RunError
 from steerkit.evidence import ArmEvidence, Gate1Evidence
-from steerkit.gates._arms import at_least, number, readable, surgical_excess, text_health
+from steerkit.gates._arms import at_least, number, readable, surgical_excess
+from steerkit.gates._channels import channels_broken
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._result import Result
 from steerkit.metrics import ArmMetrics, Draws, measure
@@ -100,20 +101,15 @@ def null_p(study: Measured, arm: ArmMetrics) -> float | None:
 def operating_point(study: Measured, config: Config) -> ArmMetrics | None:
     """The coherent, surgical arm of positive dose with the largest separation; None where none separates enough.
 
-    Doses whose texts are known to be broken, and doses that no null direction reached, give way to others where there
-    are others: a dose nobody could use, or nobody compared, is not one to operate at.
+    Doses at which a channel of coherence is known to be broken, and doses that no null direction reached, give way to
+    others where there are others: a dose nobody could use, or nobody compared, is not one to operate at.
     """
-    pool = [arm for arm in study.positive if at_least(arm, config.coherence)]
+    pool = [arm for arm in study.positive if at_least(arm, config.mass_floor())]
     pool = [arm for arm in pool if number(arm, "separation") >= config.separation]
     pool = [arm for arm in pool if surgical_excess(study.evidence, arm)[0] > 0]
-    pool = [arm for arm in pool if _texts_not_broken(study, arm, config)] or pool
+    pool = [arm for arm in pool if not channels_broken(arm, study.base, config)] or pool
     pool = [arm for arm in pool if nulls_at(study, arm.arm.dose)] or pool
     return max(pool, key=lambda arm: number(arm, "separation"), default=None)
-
-
-def _texts_not_broken(study: Measured, arm: ArmMetrics, config: Config) -> bool:
-    health = text_health(arm.arm, study.evidence.base)
-    return health is None or health.healthy(config)
 
 
 def judged_arm(study: Measured, config: Config) -> ArmMetrics | None:
@@ -123,7 +119,7 @@ def judged_arm(study: Measured, config: Config) -> ArmMetrics | None:
     """
     found = operating_point(study, config)
     readables = [arm for arm in study.positive if readable(arm)]
-    pool = [arm for arm in readables if at_least(arm, config.coherence)] or readables
+    pool = [arm for arm in readables if at_least(arm, config.mass_floor())] or readables
     return found or max(pool, key=lambda arm: number(arm, "separation"), default=None)
 
 
@@ -134,7 +130,7 @@ def strongest_arm(study: Measured, config: Config) -> ArmMetrics | None:
     """
     found = operating_point(study, config)
     whole = [arm for arm in study.positive if at_least(arm, config.broken)]
-    pool = [arm for arm in whole if at_least(arm, config.coherence)] or whole
+    pool = [arm for arm in whole if at_least(arm, config.mass_floor())] or whole
     return found or max(pool, key=lambda arm: abs(number(arm, "separation")), default=None)
 
 

@@ -92,7 +92,7 @@ def conditions(study: Measured, healed: ArmMetrics, config: Config) -> Condition
         moved=_shift(moved, config.separation, "the student's shift"),
         retained=_shift(part, 0.0, share),
         further=_shift(more, 0.0, "the student's shift less the steering's"),
-        coherent=_loss(healed.draws["coherence"], config.coherence, "its coherence"),
+        coherent=_loss(healed.draws["coherence"], config.mass_floor(), "its coherence"),
         surgical=_shift(aim, 0.0, "the target's shift less the largest off target"),
         recovered=_recovered(study, healed, config),
         gains=_gains(study, healed, config),

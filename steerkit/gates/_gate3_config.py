@@ -1,18 +1,15 @@
 """Gate 3's thresholds: registered before any data of a run exist."""
 
 from steerkit.errors import UsageError
+from steerkit.gates._channels import CHANNEL_FRACTIONS, Channels
 from steerkit.gates._thresholds import require_in_range
-from steerkit.spec import Setting
 
 FRACTIONS = frozenset(
     (
-        "coherence",
-        "broken",
         "slot",
         "retain",
         "recover",
         "control_share",
-        "distinct_share",
         "text_change",
         "fired_share",
         "update_share",
@@ -27,17 +24,13 @@ FRACTIONS = frozenset(
 AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1}
 
 
-class Config(Setting, frozen=True, kw_only=True):
+class Config(Channels, frozen=True, kw_only=True):
     """Thresholds of gate 3; those marked † are proposals, the others are in use by published runs of the method."""
 
     separation: float = 0.3
     """Smallest shift of the target foundation, in the intended direction, that counts as moved (nats)."""
     noise: float = 0.1
     """Shifts smaller than this are not told from noise (nats)."""
-    coherence: float = 0.95
-    """Answer mass relative to the base's at and above which a student is coherent (fraction)."""
-    broken: float = 0.85
-    """Relative answer mass below which an arm is broken and no ratio of it is read (fraction)."""
     slot: float = 0.004
     """Changes of coherence below this are less than one answer in one order (fraction)."""
     retain: float = 0.5
@@ -50,10 +43,6 @@ class Config(Setting, frozen=True, kw_only=True):
     """† Mean KL to the student before, below which the two write alike (nats per token)."""
     bake_kl: float = 0.001
     """Largest mean KL between the hooked and the baked student (nats per token)."""
-    distinct_share: float = 0.7
-    """† Median distinct trigrams of the texts over the base's, below which they loop (fraction)."""
-    perplexity_ratio: float = 10.0
-    """† Median tail perplexity of the texts over the base's, above which they babble (ratio)."""
     text_change: float = 0.2
     """† Smallest share of a student's trigrams that are not in the base's text of the same prompt (fraction)."""
     fired_share: float = 0.05
@@ -74,8 +63,6 @@ class Config(Setting, frozen=True, kw_only=True):
     """† Mean gain of the trained texts, steered over base, from which on they are on trait (nats per token)."""
     context_share: float = 0.5
     """† Text change in the other context over that in the trained one, below which only one was learned (fraction)."""
-    prefill_rise: float = 0.5
-    """† Rise of the scaffold's NLL that means a broken answer format (nats per token)."""
     length_change: float = 0.2
     """Largest relative difference in length between the student's and the base's texts (fraction)."""
     narrated_share: float = 0.1
@@ -87,6 +74,7 @@ class Config(Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for a threshold out of range."""
-        require_in_range(self, FRACTIONS, AT_LEAST)
+        require_in_range(self, FRACTIONS | CHANNEL_FRACTIONS, AT_LEAST)
+        self.need_known_channels()
         if self.broken > self.coherence:
             raise UsageError(f"broken must be at most coherence, {self.coherence}, but got broken={self.broken}")

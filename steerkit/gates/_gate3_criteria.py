@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from steerkit.gates._arms import healthy_texts, number, off_target, surgical_excess, text_health
+from steerkit.gates._arms import number, off_target, surgical_excess
+from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate3_conditions import Condition, Conditions, conditions
 from steerkit.gates._gate3_config import Config
 from steerkit.gates._gate3_measured import Measured, excess, figure, heal_of
@@ -96,11 +97,13 @@ def controls_move_less(study: Measured, config: Config) -> Result:
     return replace(result, detail=f"{result.detail}; {said} nats; {figures('the excess', found)}")
 
 
-def texts_are_fluent(study: Measured, config: Config) -> Result:
-    """The student's greedy answers to unseen prompts neither loop nor babble, beside the base's."""
-    name, step = "texts are fluent", "read the texts; strengthen the constraint or train on texts of a lower dose"
-    health = None if study.healed is None else text_health(study.healed.arm, study.base.arm)
-    return healthy_texts(name, health, config, "the student", step)
+def coherence_channels_hold(study: Measured, config: Config) -> Result:
+    """Every other channel of coherence that is asked for holds: answers to unseen prompts neither loop nor babble."""
+    name, step = (
+        "coherence channels hold",
+        "read the texts; strengthen the constraint or train on texts of a lower dose",
+    )
+    return channels_hold(name, study.healed, study.base, config, "the student", step)
 
 
 def texts_are_new(study: Measured, config: Config) -> Result:
@@ -141,7 +144,7 @@ CRITERIA = (
     beats_raw_steering,
     surgical,
     controls_move_less,
-    texts_are_fluent,
+    coherence_channels_hold,
     texts_are_new,
     enough_texts,
     bake_is_exact,

@@ -1,32 +1,25 @@
 """Gate 4's thresholds: registered before any data of a loop exist."""
 
 from steerkit.errors import UsageError
+from steerkit.gates._channels import CHANNEL_FRACTIONS, Channels
 from steerkit.gates._thresholds import require_in_range
-from steerkit.spec import Setting
 
 FRACTIONS = frozenset(
     (
-        "coherence",
-        "broken",
         "slot",
         "cosine_first",
         "norm_share",
         "drift",
         "kept_share",
         "fired_share",
-        "distinct_share",
     )
 )
 AT_LEAST = {"growing": 1, "patience": 1, "resamples": 100, "perplexity_ratio": 1, "kl_growth": 1}
 
 
-class Config(Setting, frozen=True, kw_only=True):
+class Config(Channels, frozen=True, kw_only=True):
     """Thresholds of gate 4; those marked † are proposals, the others are in use by published loops."""
 
-    coherence: float = 0.95
-    """Answer mass relative to the base's below which a loop stops (fraction)."""
-    broken: float = 0.85
-    """Relative answer mass below which an arm is broken and its shift is not read (fraction)."""
     slot: float = 0.004
     """Changes of coherence below this are less than one answer in one order (fraction)."""
     noise: float = 0.1
@@ -47,10 +40,6 @@ class Config(Setting, frozen=True, kw_only=True):
     """† Kept texts over the first round's, below which the loop starves (fraction)."""
     fired_share: float = 0.5
     """† Share of the trained sequences over tau, from which on the barrier is a leash (fraction)."""
-    distinct_share: float = 0.7
-    """† Median distinct trigrams of texts over the base's, below which they loop (fraction)."""
-    perplexity_ratio: float = 10.0
-    """† Median tail perplexity of texts over the base's, above which they babble (ratio)."""
     wobble: float = 0.5
     """How far two runs of one setting may lie apart: smaller leads may be the seed's (nats)."""
     base_shift: float = 0.001
@@ -60,6 +49,7 @@ class Config(Setting, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise UsageError for a threshold out of range."""
-        require_in_range(self, FRACTIONS, AT_LEAST)
+        require_in_range(self, FRACTIONS | CHANNEL_FRACTIONS, AT_LEAST)
+        self.need_known_channels()
         if self.broken > self.coherence:
             raise UsageError(f"broken must be at most coherence, {self.coherence}, but got broken={self.broken}")

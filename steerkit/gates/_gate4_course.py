@@ -23,9 +23,9 @@ def course(study: Measured, config: Config) -> Course:
     if last.row.stop:
         return Course(number, last.row.stop, last.row.stop_why)
     coherence = None if last.healed is None else last.healed.value("coherence")
-    if coherence is None or coherence < config.coherence:
+    if coherence is None or coherence < config.mass_floor():
         said = "is undefined" if coherence is None else f"is {coherence:.3f}"
-        return Course(number, "coherence floor", f"coherence {said}, below {config.coherence:g}")
+        return Course(number, "coherence floor", f"coherence {said}, below {config.mass_floor():g}")
     idle = study.rounds[-config.patience :]
     if len(idle) == config.patience and not any(_surely_gains(found) for found in idle):
         return Course(number, "no gain", f"the gain's interval reaches 0; {gains(study)}")

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, healthy_texts, number, off_target, surgical_excess, text_health
+from steerkit.gates._arms import at_least, number, off_target, surgical_excess
+from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate4_config import Config
 from steerkit.gates._gate4_measured import Measured, ahead, gains, separation
 from steerkit.gates._result import Result, criterion, figures
@@ -40,11 +41,11 @@ def stays_coherent(study: Measured, config: Config) -> Result:
     upto = [found for found in study.trained if best is None or found.row.round <= best.row.round]
     known = [found.student.interval("coherence") for found in upto]
     if not known or any(found is None for found in known):
-        return criterion(name, False if known else None, None, config.coherence, NO_BEST, step)
+        return criterion(name, False if known else None, None, config.mass_floor(), NO_BEST, step)
     worst = min((found for found in known if found is not None), key=lambda found: found.low)
     detail = f"the least certain of {len(known)} is {worst.value:.3f} [{worst.low:.3f}, {worst.high:.3f}]"
-    met = best is not None and worst.low > config.coherence
-    return criterion(name, met, worst.low, config.coherence, detail, step, worst.high > config.coherence)
+    met = best is not None and worst.low > config.mass_floor()
+    return criterion(name, met, worst.low, config.mass_floor(), detail, step, worst.high > config.mass_floor())
 
 
 def direction_holds(study: Measured, config: Config) -> Result:
@@ -104,12 +105,10 @@ def surgical(study: Measured, config: Config) -> Result:
     return criterion(name, met, gap.value if gap else None, 0.0, detail, step, gap is not None and gap.high > 0)
 
 
-def texts_are_fluent(study: Measured, config: Config) -> Result:
-    """The best student's greedy answers to unseen prompts neither loop nor babble, beside the base's."""
-    best = _best(study, config)
-    health = None if best is None else text_health(best.arm, study.base.arm)
+def coherence_channels_hold(study: Measured, config: Config) -> Result:
+    """In the best student every other channel of coherence that is asked for holds: texts neither loop nor babble."""
     where, step = "the best student", "stop at an earlier round; filter loops; strengthen the constraint"
-    return healthy_texts("texts are fluent", health, config, where, step)
+    return channels_hold("coherence channels hold", _best(study, config), study.base, config, where, step)
 
 
 CRITERIA = (
@@ -119,5 +118,5 @@ CRITERIA = (
     beats_one_round,
     beats_prompting,
     surgical,
-    texts_are_fluent,
+    coherence_channels_hold,
 )

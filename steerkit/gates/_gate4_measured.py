@@ -61,7 +61,7 @@ class Measured:
 
     def best(self, config: Config) -> MeasuredRound | None:
         """The round that separates most of those whose student is coherent; None where none is."""
-        whole = [found for found in self.trained if at_least(found.student, config.coherence)]
+        whole = [found for found in self.trained if at_least(found.student, config.mass_floor())]
         return max(whole, key=lambda found: number(found.student, "separation"), default=None)
 
 

@@ -11,10 +11,13 @@ from steerkit.spec import Setting
 
 def require_in_range(config: Setting, fractions: Collection[str], at_least: Mapping[str, int]) -> None:
     """Every threshold is finite and in its range; one that is named in neither argument must be above 0.
+    Settings of several values are checked elsewhere.
 
     Raises UsageError for a threshold out of range.
     """
     for name, value in msgspec.structs.asdict(config).items():
+        if isinstance(value, tuple):
+            continue
         rule, holds = _rule(name, float(value), fractions, at_least)
         if not (math.isfinite(value) and holds):
             raise UsageError(f"{name} must be {rule}, but got {value}")

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from steerkit.host import Edits, Host, text_ids
+from steerkit.host import Host, text_ids
 from steerkit.inputs import VignetteText
-from steerkit.plugins import load
+from steerkit.plugins import AnswersFreely, load
 from steerkit.records import Arm, ArmKind, Record
 from steerkit.spec import RunSpec, digest
-from steerkit.stages.score import answers
+from steerkit.stages.score import answers, free_answers
 from steerkit.stages.steer import Fitted, uniform
 
 NOTHING_SKIPPED = -1
@@ -60,18 +60,24 @@ class Scorer:
             system_prompt=system,
             adapter_id=adapter_id,
         )
-        return [arm, *answers(arm, self.vignettes, self._read(uniform(fitted, strength) if fitted else {}, system))]
+        edits = uniform(fitted, strength) if fitted else {}
+        instrument, prepared = load("instruments", self.spec.instrument), self._ready(system)
+        reading: Tensor = instrument.read(self.host, prepared, edits)
+        free = instrument.free_answers(self.host, prepared, edits) if isinstance(instrument, AnswersFreely) else ()
+        return [arm, *answers(arm, self.vignettes, reading), *free_answers(arm, self.vignettes, free)]
 
-    def _read(self, edits: Edits, system: str | None) -> Tensor:
-        instrument = load("instruments", self.spec.instrument)
+    def _ready(self, system: str | None) -> Any:
+        """The vignettes as the instrument shows them; kept between arms without a system prompt."""
         prepared = self._prepared
         if system is not None or prepared is None or self.first_block == NOTHING_SKIPPED:
-            texts = [vignette.text for vignette in self.vignettes]
+            instrument, texts = (
+                load("instruments", self.spec.instrument),
+                [vignette.text for vignette in self.vignettes],
+            )
             prepared = instrument.prepare(self.host, texts, self.config, system=system, first_block=self.first_block)
         if system is None:
             self._prepared = prepared
-        reading: Tensor = instrument.read(self.host, prepared, edits)
-        return reading
+        return prepared
 
     def eval_hash(self) -> str:
         """Deltas exist only between arms that share it; a student's is that of the model it was made from."""

@@ -4,7 +4,20 @@ from steerkit.records.base import Record
 from steerkit.records.heal import Adapter, AdapterFigure, AdapterRole, HealEpoch, HealStep, HealText
 from steerkit.records.rounds import Round, Stop
 from steerkit.records.runs import Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
-from steerkit.records.scores import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, ArmKind, Effect, Prior, Vignette
+from steerkit.records.scores import (
+    ANSWER_FIELDS,
+    FOUNDATIONS,
+    Answer,
+    Arm,
+    ArmKind,
+    Effect,
+    FreeAnswer,
+    HumanLabel,
+    InstrumentCheck,
+    Prior,
+    Rescored,
+    Vignette,
+)
 from steerkit.records.steering import Calibration, Direction, DirectionLayer, Dose
 from steerkit.records.texts import (
     Backtrack,
@@ -30,6 +43,10 @@ TABLES: dict[str, type[Record]] = {
     "arm": Arm,
     "answer": Answer,
     "prior": Prior,
+    "free_answer": FreeAnswer,
+    "human_label": HumanLabel,
+    "instrument_check": InstrumentCheck,
+    "rescored": Rescored,
     "completion": Completion,
     "text_gain": TextGain,
     "backtrack": Backtrack,
@@ -68,14 +85,18 @@ __all__ = [
     "Effect",
     "FilterDecision",
     "FilterSet",
+    "FreeAnswer",
     "HealEpoch",
     "HealStep",
     "HealText",
+    "HumanLabel",
+    "InstrumentCheck",
     "Label",
     "Outcome",
     "Picture",
     "Prior",
     "Record",
+    "Rescored",
     "Role",
     "Round",
     "Run",

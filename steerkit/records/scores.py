@@ -101,3 +101,83 @@ class Effect(Record, frozen=True, kw_only=True):
     high: float | None
     p_null: float | None
     """Share of null directions at the same dose that move at least as much (with the +1 correction)."""
+
+
+class FreeAnswer(Record, frozen=True, kw_only=True):
+    """What an arm writes, greedily, when the instrument's question is not answered for it."""
+
+    arm_id: str
+    vignette: str
+    ordering: int
+    text: str
+    valid: bool
+    """Whether it parses strictly as the JSON that was asked for, with one of the seven answers."""
+    answer: str | None
+    """The foundation it names; None when invalid."""
+
+
+class HumanLabel(Record, frozen=True, kw_only=True):
+    """The share of people who gave one answer to a vignette (fraction; the seven of a vignette sum to 1)."""
+
+    vignette: str
+    foundation: str
+    share: float
+
+
+class InstrumentCheck(Record, frozen=True, kw_only=True):
+    """Whether an instrument is fit for a model; what could not be measured is None."""
+
+    seq: int
+    """Nanoseconds since the epoch."""
+    instrument: str
+    config: str
+    """Its settings as canonical JSON."""
+    model: str
+    fingerprint: str
+    dtype: str
+    device: str
+    vignettes_hash: str
+    vignettes: int
+    trait: str
+    answer_mass: float | None
+    """Mean full-vocabulary probability of the seven answers (fraction)."""
+    frac_unscorable: float | None
+    auc: float | None
+    """Mean one-vs-rest area under the ROC curve against the labels (0.5 is chance)."""
+    informedness: float | None
+    """Mean over foundations of recall less false-alarm rate, label bias taken off (0 is chance)."""
+    informedness_low: float | None
+    informedness_high: float | None
+    order_disagreement: float | None
+    """Share of vignettes whose likeliest answer is not the same in every order (fraction)."""
+    repeat_nats: float | None
+    """Largest change of any answer's log p when the same vignettes are read again in other batches (nats)."""
+    repeat_picks: float | None
+    """Share of vignettes whose likeliest answer changes then (fraction)."""
+    seconds_per_100: float | None
+    headroom: float | None
+    """Shift of the target in the intended direction by the persona as a system prompt (nats)."""
+    headroom_low: float | None
+    headroom_high: float | None
+    fit: bool
+    recommended: bool
+    why: str
+
+
+class Rescored(Record, frozen=True, kw_only=True):
+    """A quantity of a finished run's arm by another version of the metrics, with its 95% interval."""
+
+    rescore_id: str
+    """The rows of one call."""
+    seq: int
+    """Nanoseconds since the epoch; the newest counts."""
+    version: str
+    corrected: bool
+    """Whether the label bias was taken off."""
+    floor: float
+    """Probability below which an answer counts as this much (fraction)."""
+    arm_id: str
+    quantity: str
+    value: float | None
+    low: float | None
+    high: float | None

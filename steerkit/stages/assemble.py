@@ -28,6 +28,7 @@ from steerkit.records import (
     Dose,
     FilterDecision,
     FilterSet,
+    FreeAnswer,
     HealEpoch,
     HealStep,
     Label,
@@ -50,7 +51,11 @@ def only(kind: type[R], records: Iterable[Record]) -> list[R]:
 
 
 def arm_evidence(
-    arm: Arm, answers: Sequence[Answer], prior: Sequence[Prior], texts: Sequence[Completion]
+    arm: Arm,
+    answers: Sequence[Answer],
+    prior: Sequence[Prior],
+    texts: Sequence[Completion],
+    free: Sequence[FreeAnswer] = (),
 ) -> ArmEvidence:
     """One arm's answers as arrays, `[vignette 7]` and `[vignette]`."""
     return ArmEvidence(
@@ -65,6 +70,7 @@ def arm_evidence(
         mass=mass(answers),
         prefill_nll=prefill_nll(answers),
         texts=tuple(texts),
+        json_valid=sum(answer.valid for answer in free) / len(free) if free else None,
     )
 
 
@@ -73,10 +79,13 @@ def arms_evidence(records: Sequence[Record]) -> list[ArmEvidence]:
     answers: dict[str, list[Answer]] = {}
     for answer in only(Answer, records):
         answers.setdefault(answer.arm_id, []).append(answer)
-    prior, texts = only(Prior, records), only(Completion, records)
+    prior, texts, free = only(Prior, records), only(Completion, records), only(FreeAnswer, records)
+
+    def own(kept: Sequence[Any], arm: Arm) -> list[Any]:
+        return [each for each in kept if each.arm_id == arm.arm_id]
+
     return [
-        arm_evidence(arm, answers[arm.arm_id], prior, [t for t in texts if t.arm_id == arm.arm_id])
-        for arm in only(Arm, records)
+        arm_evidence(arm, answers[arm.arm_id], prior, own(texts, arm), own(free, arm)) for arm in only(Arm, records)
     ]
 
 

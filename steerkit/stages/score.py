@@ -1,13 +1,13 @@
 """Score one model state: an arm and its raw answers; the label-bias prior comes from the base arm alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from steerkit.inputs import VignetteText
-from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, Prior
+from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, FreeAnswer, Prior
 
 
 def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, "order vignette 9"]) -> list[Answer]:
@@ -27,6 +27,25 @@ def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, 
         )
         for order, rows in enumerate(reading)
         for vignette, values in zip(vignettes, rows.double(), strict=True)
+    ]
+
+
+def free_answers(
+    arm: Arm, vignettes: Sequence[VignetteText], written: Iterable[tuple[int, int, str, str | None]]
+) -> list[FreeAnswer]:
+    """One record per text of an instrument's `free_answers`: vignette, ordering, text, and the foundation it names."""
+    return [
+        FreeAnswer(
+            run_id=arm.run_id,
+            unit_id=arm.unit_id,
+            arm_id=arm.arm_id,
+            vignette=vignettes[index].id,
+            ordering=order,
+            text=text,
+            valid=named is not None,
+            answer=named,
+        )
+        for index, order, text, named in written
     ]
 
 

@@ -1,7 +1,7 @@
 """Checks of a steering method, each a function of one method; one that fails says what must hold and what to do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from steerkit.contrast import Contrast, State
+from steerkit.contrast import State
 from steerkit.plugins import Bakeable, Method, load_method, sources
 from steerkit.spec import Setting
 from steerkit.testing.planted import DIM, activations, planted
@@ -147,10 +147,14 @@ def _steps_taken(subject: Subject) -> Float[Tensor, "token"]:
 
 
 def turns_or_scales(subject: Subject) -> bool:
-    """Whether a token twice as large moves twice as far: a rotation or a projection, which no fixed step bounds."""
+    """Whether how far a token moves grows with the token: a rotation or a projection, which no fixed step bounds.
+
+    Such a move is linear in the token, up to a part that is the same for all.
+    """
     hidden = activations(2)
     once, twice = (subject.steer(h, 1.0) - h for h in (hidden, 2 * hidden))
-    return torch.allclose(twice, 2 * once, rtol=1e-3, atol=1e-4)
+    alike, linear = (torch.allclose(move, move[:1, :1], rtol=1e-3, atol=1e-4) for move in (once, twice - 2 * once))
+    return linear and not alike
 
 
 def bakes_what_it_steers(subject: Subject) -> None:
@@ -160,7 +164,7 @@ def bakes_what_it_steers(subject: Subject) -> None:
     for strength in (0.0, 1.0, -0.7):
         edit = method.bake(subject.state, strength, nn.Identity(), subject.config)
         torch.testing.assert_close(
-            hidden + edit.bias,
+            edit.applied(hidden),
             subject.steer(hidden, strength),
             msg=lambda found: f"bake must do what steer does, or say NOT_BAKEABLE = 'why'\n{found}",
         )
@@ -179,13 +183,14 @@ def generates_alike_with_cache(subject: Subject) -> None:
 
 
 def has_no_twin(subject: Subject) -> None:
-    """No other method, at its defaults, does the same to the bit."""
+    """No other method of its site, at its defaults, does the same to the bit."""
     own = _trace(subject)
     for name in sources("methods"):
         # Another method that does not load or fit here is its author's trouble, and no twin.
         try:
             other = load_method(name)
-            found = None if other is subject.method else _trace(Subject(other, other.Config()))
+            twin = other is not subject.method and other.SITE == subject.method.SITE
+            found = _trace(Subject(other, other.Config())) if twin else None
         except Exception:
             continue
         assert found != own, (
@@ -197,7 +202,8 @@ def _trace(subject: Subject) -> bytes:
     """What a method does, fitted on pairs that differ by more than one shift."""
     contrast, _ = planted(seed=3, pairs=64)
     stretch = torch.linspace(0.2, 3.0, DIM)
-    uneven = Contrast(contrast.positive * stretch + contrast.negative.roll(1, 0) * 0.3, contrast.negative * stretch)
+    positive = contrast.positive * stretch + contrast.negative.roll(1, 0) * 0.3
+    uneven = replace(contrast, positive=positive, negative=contrast.negative * stretch)
     state = subject.method.fit(uneven, subject.config)
     return save({"hidden": subject.method.steer(activations(2), state, torch.tensor([1.0, -0.5]), subject.config)})
 

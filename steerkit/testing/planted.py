@@ -17,16 +17,25 @@ DIM = 16
 PAIRS = 512
 
 
-def planted(seed: int = 0, dim: int = DIM, pairs: int = PAIRS) -> tuple[Contrast, Float[Tensor, "dim"]]:
+def planted(
+    seed: int = 0, dim: int = DIM, pairs: int = PAIRS, spread: float = 0.3
+) -> tuple[Contrast, Float[Tensor, "dim"]]:
     """A contrast whose poles differ by a known shift and a little noise, and that shift `[dim]`.
 
-    Contexts vary by 1 per dimension, the shift has norm 2, the noise of each pair 0.1 per dimension.
+    Contexts vary by 1 per dimension, the shift has norm 2, the noise of each pair 0.1 per dimension. The shift's size
+    varies from pair to pair by the fraction `spread`: a method that looks at what varies must find it, too. With it
+    come a weight `[dim dim]` and, in alternation, prompts on two topics that differ along an axis of their own.
     """
     random = torch.Generator().manual_seed(seed)
     context, noise = torch.randn(2, pairs, dim, generator=random)
     direction = torch.randn(dim, generator=random)
     shift: Tensor = 2 * direction / direction.norm()
-    return Contrast(positive=context + shift + 0.1 * noise, negative=context), shift
+    size = 1 + spread * torch.randn(pairs, 1, generator=random)
+    weight, scenes = torch.randn(2, dim, dim, generator=random)
+    topic = torch.randn(dim, generator=random)
+    prompts = scenes + 3 * torch.where(torch.arange(dim)[:, None] % 2 == 0, topic, -topic)
+    topics = tuple("ethics" if row % 2 == 0 else "code" for row in range(dim))
+    return Contrast(context + size * shift + 0.1 * noise, context, weight, prompts=prompts, topics=topics), shift
 
 
 def activations(rows: int, seed: int = 1, tokens: int = 7, dim: int = DIM) -> Float[Tensor, "rows tokens dim"]:

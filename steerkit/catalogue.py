@@ -76,7 +76,7 @@ def _row(name: str, module: str) -> MethodRow:
 def methods_table() -> list[MethodRow]:
     """One row per method, sorted by name.
 
-    Raises UsageError when two methods share a name or one has no Python source.
+    Raises UsageError when one has no Python source.
     """
     return [_row(name, module) for name, module in sources("methods").items()]
 

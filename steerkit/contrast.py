@@ -17,12 +17,19 @@ class Contrast:
     """Activations of the same contexts under the positive and the negative persona, at one site.
 
     `positive`, `negative`: `[pair dim]`, float32; row i of both comes from context i.
-    `weight`: `[out in]`, the Linear's weight for methods whose site is a Linear; None at the residual stream.
+    `weight`, `bias`: where the site is a Linear's output, that Linear's, `[dim inputs]` and `[dim]`, float32. At the site
+    'weighted' the weight is `[n dim]`: a root R of the blocks' common Gram matrix, R'R = sum of W'W over the Linears that
+    read the residual stream and of WW' over those that write to it. None elsewhere; a Linear may have no bias.
+    `prompts`, `topics`: at the site 'conditional', the mean activation of each whole prompt without a persona,
+    `[prompt dim]`, float32, and its category; None and empty elsewhere.
     """
 
     positive: Float[Tensor, "pair dim"]
     negative: Float[Tensor, "pair dim"]
     weight: Float[Tensor, "out in"] | None = None
+    bias: Float[Tensor, "out"] | None = None
+    prompts: Float[Tensor, "prompt dim"] | None = None
+    topics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise RunError unless both sides are finite and of one shape with at least one pair."""
@@ -37,12 +44,17 @@ class Contrast:
 
 @dataclass(frozen=True)
 class WeightEdit:
-    """A method folded into static weights at one block: a bias to add to what the block writes to the residual stream.
+    """A method folded into static weights at one site: what the site writes goes through one fixed affine map.
 
-    `bias`: `[dim]`, residual units.
+    `bias`: `[dim]`, in the site's units. `matrix`: `[dim dim]`, applied before the bias; None is the identity.
     """
 
     bias: Float[Tensor, "dim"]
+    matrix: Float[Tensor, "dim dim"] | None = None
+
+    def applied(self, hidden: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
+        """What the edited weights write where the original ones wrote `hidden`."""
+        return (hidden if self.matrix is None else hidden @ self.matrix.T) + self.bias
 
 
 def swapped(contrast: Contrast) -> Contrast:

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from steerkit.spec import Setting
 
 Kind = Literal["methods", "gates", "instruments", "filters"]
+PARTS = ("SITE", "Config", "fit", "step", "steer")
+"""What a method's module must hold."""
 
 
 @runtime_checkable
@@ -87,6 +90,16 @@ class Filter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """A plugin that cannot be used: who brought it, what is wrong, and what to do."""
+
+    name: str
+    distribution: str
+    module: str
+    fault: str
+
+
 def _built_in(kind: Kind) -> dict[str, str]:
     folder = Path(__file__).parent / kind
     return {
@@ -99,27 +112,44 @@ def _entry_points(kind: Kind) -> list[EntryPoint]:
 
 
 def sources(kind: Kind) -> dict[str, str]:
-    """Plugin name to the module that holds it.
+    """Plugin name to the module that holds it; a name that two claim is the built-in's, or nobody's (`clashes`)."""
+    found, points = _built_in(kind), _entry_points(kind)
+    claimed = [point.name for point in points]
+    alone = {point.name: point.value for point in points if point.name not in found and claimed.count(point.name) == 1}
+    return dict(sorted((found | alone).items()))
 
-    Raises UsageError when two plugins share a name.
-    """
-    found = _built_in(kind)
+
+def clashes(kind: Kind) -> list[Trouble]:
+    """Plugins whose name another one has: those that shadow a built-in, and those that take each other's."""
+    found, points = _built_in(kind), _entry_points(kind)
+    troubles = []
+    for point in points:
+        others = [found[point.name]] if point.name in found else []
+        others += [other.value for other in points if other.name == point.name and other.value != point.value]
+        if others:
+            fault = f"two {kind} are named {point.name!r}: {others[0]} and {point.value}; uninstall or rename one"
+            troubles.append(Trouble(point.name, distribution(kind, point.value), point.value, fault))
+    return troubles
+
+
+def distribution(kind: Kind, module: str) -> str:
+    """Name and version of the package that brought a plugin's module."""
     for point in _entry_points(kind):
-        if point.name in found:
-            raise UsageError(
-                f"two {kind} are named {point.name!r}: {found[point.name]} and {point.value}; uninstall or rename one"
-            )
-        found[point.name] = point.value
-    return dict(sorted(found.items()))
+        if point.value == module and point.dist is not None:
+            return f"{point.dist.name} {point.dist.version}"
+    return "steerkit"
 
 
 def load(kind: Kind, name: str) -> ModuleType:
     """Import one plugin by its name.
 
-    Raises UsageError for an unknown name, listing the known ones.
+    Raises UsageError for an unknown name, listing the known ones, or one that two plugins claim.
     """
     known = sources(kind)
     if name not in known:
+        for trouble in clashes(kind):
+            if trouble.name == name:
+                raise UsageError(trouble.fault)
         raise unknown(kind.removesuffix("s"), name, known)
     return importlib.import_module(known[name])
 
@@ -127,6 +157,21 @@ def load(kind: Kind, name: str) -> ModuleType:
 def load_method(name: str) -> Method:
     """The steering method of that name."""
     return cast(Method, load("methods", name))
+
+
+def trouble_of(name: str) -> Trouble | None:
+    """What keeps a method from being used, found by importing it; None where nothing does."""
+    module = sources("methods")[name]
+    by = distribution("methods", module)
+    try:
+        found = load("methods", name)
+    except Exception as error:
+        fault = f"{module} must be importable, but gave {type(error).__name__}: {error}; mend or uninstall {by}"
+        return Trouble(name, by, module, fault)
+    missing = [part for part in PARTS if part not in dir(found)]
+    if not missing:
+        return None
+    return Trouble(name, by, module, f"{module} must hold {', '.join(PARTS)}, but lacks {', '.join(missing)}")
 
 
 @cache

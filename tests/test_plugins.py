@@ -9,7 +9,7 @@ import pytest
 import steerkit
 from steerkit.catalogue import methods_table, refreshed
 from steerkit.errors import UsageError
-from steerkit.plugins import load, load_method, sources
+from steerkit.plugins import clashes, load, load_method, sources, trouble_of
 from steerkit.spec import Setting
 from steerkit.testing import GateContract
 
@@ -71,11 +71,45 @@ def test_a_method_from_another_distribution(tmp_path: Path, monkeypatch: pytest.
     assert load("methods", "louder").SITE == "residual"
 
 
-def test_two_methods_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_built_in_keeps_its_name_and_whoever_shadows_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "svd", "elsewhere.svd")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UsageError, match=r"two methods are named 'svd': steerkit.methods.svd and elsewhere.svd"):
-        sources("methods")
+    assert sources("methods")["svd"] == "steerkit.methods.svd" and load_method("svd").SITE == "residual"
+    [clash] = clashes("methods")
+    assert (clash.name, clash.distribution, clash.module) == ("svd", "svd-dist 1.0", "elsewhere.svd")
+    assert clash.fault == (
+        "two methods are named 'svd': steerkit.methods.svd and elsewhere.svd; uninstall or rename one"
+    )
+
+
+def test_a_name_that_two_packages_claim_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, module in (("one", "first.twin"), ("two", "second.twin")):
+        (tmp_path / folder).mkdir()
+        install(tmp_path / folder, "twin", module)
+        info = tmp_path / folder / "twin_dist-1.0.dist-info"
+        info.rename(info.with_name(f"{folder}_dist-1.0.dist-info"))
+        (info.with_name(f"{folder}_dist-1.0.dist-info") / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {folder}-dist\nVersion: 1.0\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    assert "twin" not in sources("methods") and len(clashes("methods")) == 2
+    with pytest.raises(UsageError, match=r"two methods are named 'twin': \w+.twin and \w+.twin; uninstall or rename"):
+        load("methods", "twin")
+
+
+def test_a_plugin_that_cannot_be_used_is_named_with_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, code in (("raises", "raise ValueError('no such thing')\n"), ("partial", "SITE = 'residual'\n")):
+        (tmp_path / name).mkdir()
+        install(tmp_path / name, name, f"{name}_package.{name}", code)
+        monkeypatch.syspath_prepend(str(tmp_path / name))
+    raises, partial = trouble_of("raises"), trouble_of("partial")
+    assert raises is not None and partial is not None and trouble_of("svd") is None
+    assert raises.distribution == "raises-dist 1.0" and "gave ValueError: no such thing" in raises.fault
+    assert partial.fault.endswith("but lacks Config, fit, step, steer")
 
 
 def test_a_method_without_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Three steps that vector methods share: measure the mean difference, give a direction a norm, push rows along it."""
+"""Steps that methods share: measure the mean difference, give a direction a norm, push rows along it, replace rows."""
 
 import torch
 from jaxtyping import Float
@@ -44,3 +44,25 @@ def pushed(
     """
     per_row = strength[:, None, None]
     return torch.where(per_row == 0, hidden, (hidden + per_row * push).to(hidden.dtype))
+
+
+def replaced(
+    hidden: Float[Tensor, "batch token dim"],
+    changed: Float[Tensor, "batch token dim"],
+    strength: Float[Tensor, "batch"],
+) -> Float[Tensor, "batch token dim"]:
+    """The changed rows, rounded once; a row of strength 0 is returned as it came."""
+    return torch.where(strength[:, None, None] == 0, hidden, changed.to(hidden.dtype))
+
+
+def ablated(
+    hidden: Float[Tensor, "batch token dim"],
+    vector: Float[Tensor, "dim"],
+    strength: Float[Tensor, "batch"],
+    share: Float[Tensor, "batch"],
+) -> Float[Tensor, "batch token dim"]:
+    """A share of each token's part along the vector taken away, and `strength` vectors added."""
+    unit = vector / vector.norm()
+    token = hidden.to(vector.dtype)
+    part = (token @ unit)[..., None] * unit
+    return replaced(hidden, token - share[:, None, None] * part + strength[:, None, None] * vector, strength)

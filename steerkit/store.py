@@ -91,9 +91,7 @@ class Store:
             with suppress(StoreLocked), self._reading(PATIENCE):
                 pass
 
-    def append(
-        self, records: Sequence[Record], many: Mapping[type[Record], "polars.DataFrame"] = NOTHING
-    ) -> None:
+    def append(self, records: Sequence[Record], many: Mapping[type[Record], "polars.DataFrame"] = NOTHING) -> None:
         """Make records durable as one segment, all or none; waits for no lock and returns when they are safe.
 
         `many`: more of them, as frames with the columns of their kind. Raises RunError when the disk is full or

@@ -15,8 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from steerkit.store import Store
+
+# A busy machine is slow; how fast a property holds says nothing about it.
+settings.register_profile("steerkit")
+settings.load_profile("steerkit")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -219,7 +219,7 @@ def falling(middle: float) -> Callable[[float, str], float]:
 
 
 @given(middle=st.floats(1.2, 2.5), seed=st.integers(0, 10_000), keep=st.integers(16, 96))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_controller_collects_at_every_dose_and_from_every_prompt(middle: float, seed: int, keep: int) -> None:
     world = World(falling(middle), replace(CONTROL, keep=keep), seed)
     world.run(most=30)

@@ -487,7 +487,7 @@ def test_a_changed_threshold_changes_its_decisions_alone() -> None:
     assert all(a.threshold == 5 for a in after if a.name == "perplexity")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.text(max_size=300), st.sampled_from(["base", "probe", "collected", "random"]))
 def test_any_text_gets_a_decision_of_every_check(text: str, role: str) -> None:
     made = decided([planted_completion(text, role=role)])

@@ -470,7 +470,7 @@ def test_an_arm_of_another_length_is_an_error() -> None:
 # Invariants
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_vignettes_changes_no_value_and_no_status(random: object) -> None:
     evidence = World().build()

@@ -546,7 +546,7 @@ def test_what_the_prompt_alone_explains_is_no_noise_of_a_paired_difference() -> 
     assert kept.value == pytest.approx(0.23, abs=0.05)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_texts_changes_nothing(random: object) -> None:
     evidence = World().build()

@@ -311,7 +311,7 @@ def test_a_point_that_is_undefined_is_not_there() -> None:
     assert np.isnan(offered(path, [], draws(np.nan)).coherence).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.floats(-1, 3), st.floats(0, 1)), min_size=1, max_size=6), st.floats(-2, 4), st.floats(0, 2)
 )
@@ -369,7 +369,7 @@ STUDENTS = st.builds(Planted, st.floats(-0.5, 2.0), st.floats(0.6, 1.02), st.flo
 NOISE = st.sampled_from([0.0, 0.2, 1.0])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(STUDENTS, st.floats(-1.0, 1.0), NOISE, st.randoms(use_true_random=False))
 def test_the_order_of_arms_changes_no_label(healed: Planted, control: float, noise: float, random: object) -> None:
     evidence = World(healed=healed, unsteered=Planted(control), noise=noise).build()
@@ -379,7 +379,7 @@ def test_the_order_of_arms_changes_no_label(healed: Planted, control: float, noi
     assert numbers(before) == pytest.approx(numbers(after), nan_ok=True)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(STUDENTS, st.floats(-1.0, 1.0), NOISE, st.booleans())
 def test_a_trait_and_its_mirror_image_get_the_same_label(
     healed: Planted, control: float, noise: float, later: bool
@@ -391,7 +391,7 @@ def test_a_trait_and_its_mirror_image_get_the_same_label(
     assert [result.status for result in before.verdicts] == [result.status for result in after.verdicts]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STUDENTS, STUDENTS, st.floats(-1.0, 1.0), NOISE, st.sampled_from([0.0, 0.02, None]), st.booleans())
 def test_two_labels_never_hold_at_once(
     healed: Planted, steered: Planted, control: float, noise: float, kl: float | None, later: bool
@@ -410,7 +410,7 @@ def test_two_labels_never_hold_at_once(
     assert sum(truth(row) is True for row in rows.values()) <= 1
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(STUDENTS, st.floats(-1.0, 1.0), NOISE)
 def test_a_pass_is_a_healed_student(healed: Planted, control: float, noise: float) -> None:
     world = World(healed=replace(healed, text=ELSE), unsteered=Planted(control), noise=noise)

@@ -147,7 +147,7 @@ def test_the_change_without_the_prior_is_read_from_the_raw_choice() -> None:
     assert read(arm, base, labels).value("d_target_raw") == pytest.approx(gap)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_swapping_arm_and_base_turns_every_change_of_the_choice_round(seed: int) -> None:
     base, arm, labels = pair(seed)
@@ -158,7 +158,7 @@ def test_swapping_arm_and_base_turns_every_change_of_the_choice_round(seed: int)
     assert there.value("coherence") == pytest.approx(1 / back.value("coherence"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(35)))
 def test_the_order_of_vignettes_changes_no_value(order: list[int]) -> None:
     base, arm, labels = pair()
@@ -175,7 +175,7 @@ def test_the_order_of_vignettes_changes_no_value(order: list[int]) -> None:
         assert after.value(name) == pytest.approx(before.value(name), abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(-5, 5))
 def test_a_constant_on_all_answers_changes_nothing(constant: float) -> None:
     base, arm, labels = pair()
@@ -183,7 +183,7 @@ def test_a_constant_on_all_answers_changes_nothing(constant: float) -> None:
     assert read(lifted, base, labels).value("d_auth") == pytest.approx(read(arm, base, labels).value("d_auth"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_coherence_does_not_depend_on_the_base_s_level(level: float, share: float) -> None:
     base, arm, labels = pair()

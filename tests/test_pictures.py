@@ -78,7 +78,7 @@ def test_two_students_at_one_place_have_two_arrows() -> None:
 places = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(places, min_size=1, max_size=6))
 def test_labels_cover_no_mark_and_no_label(points: list[tuple[float, float]]) -> None:
     plane = Plane.around([x for x, _ in points] + [0.0, 1.0], [y for _, y in points] + [0.0, 1.0], 640, 400)

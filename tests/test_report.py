@@ -304,7 +304,7 @@ def test_an_unknown_gate_has_no_command() -> None:
     assert command(plain(Run, gate="gate9")) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=40), st.text(max_size=20))
 def test_no_text_becomes_markup(text: str, value: str) -> None:
     made = element("p", text, element("b", text), title=value)

@@ -109,15 +109,19 @@ def _rows(weights: Mapping[float, float], size: int) -> dict[float, int]:
 
 
 def _spread(rows: Mapping[float, int], kept: Sequence[Kept], prompts: Sequence[Dilemma], seed: int) -> list[Wanted]:
-    """Give each row a prompt, the least served first, ties in a seeded order."""
+    """Give each row a prompt, the least served first, ties in a seeded order; doses come in a seeded order too.
+
+    Were they sorted, the prompts of which least is kept would always get the strongest dose, or the weakest.
+    """
+    draw = random.Random(seed)
     served = Counter(text.prompt_id for text in kept)
-    order = {prompt.id: place for place, prompt in enumerate(random.Random(seed).sample(list(prompts), len(prompts)))}
+    order = {prompt.id: place for place, prompt in enumerate(draw.sample(list(prompts), len(prompts)))}
+    doses = [dose for dose in sorted(rows) for _ in range(rows[dose])]
     batch = []
-    for dose in sorted(rows, reverse=True):
-        for _ in range(rows[dose]):
-            prompt = min(prompts, key=lambda p: (served[p.id], order[p.id]))
-            served[prompt.id] += 1
-            batch.append(Wanted(dose, prompt))
+    for dose in draw.sample(doses, len(doses)):
+        prompt = min(prompts, key=lambda p: (served[p.id], order[p.id]))
+        served[prompt.id] += 1
+        batch.append(Wanted(dose, prompt))
     return batch
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from steerkit.store import Store
 
 # A busy machine is slow; how fast a property holds says nothing about it.
-settings.register_profile("steerkit")
+settings.register_profile("steerkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steerkit")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

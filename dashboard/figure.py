@@ -44,8 +44,13 @@ def show(
 def table(frame: polars.DataFrame, name: str, **how: Any) -> Any:
     """Show a table, and offer its rows as CSV; `how` goes to `st.dataframe`."""
     found = st.dataframe(frame, hide_index=True, key=f"table_{name}", **how)
-    _files(name, {"CSV": ("text/csv", lambda: as_csv(frame))})
+    files(name, frame)
     return found
+
+
+def files(name: str, frame: polars.DataFrame) -> None:
+    """Offer rows as CSV that the page shows in another way."""
+    _files(name, {"CSV": ("text/csv", lambda: as_csv(frame))})
 
 
 def png(spec: dict[str, Any]) -> bytes:

@@ -15,13 +15,16 @@ from dashboard.look import plain
 from dashboard.reading import Reader, reader
 from steerkit.options import STORE
 
+ICON = Path(__file__).parent / "icon.svg"
+"""A picture of our own: Streamlit would fetch a named one from the network."""
+
 
 def main(arguments: Sequence[str]) -> None:
     """Show the page that the address names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, default=Path(STORE))
     store = parser.parse_known_args(arguments)[0].store
-    st.set_page_config("steerkit", ":material/airline_stops:", layout="wide")
+    st.set_page_config("steerkit", ICON.read_text(encoding="utf-8"), layout="wide")
     source = reader(store)
     pages = {name_of(view): page(view, source) for view in found()}
     st.session_state[link.PAGES] = pages

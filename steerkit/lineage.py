@@ -5,7 +5,7 @@ Texts are counted, not listed: a chain has thousands. Every node has an id, so t
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -127,6 +127,7 @@ class Edge(msgspec.Struct, frozen=True):
     id: str
 
 
+@runtime_checkable
 class Asked(Protocol):
     """What can be asked: a store, or whoever keeps its answers."""
 

@@ -4,7 +4,8 @@ Every chart is drawn for a light page; `dressed` gives it its letters and, for a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from steerkit.pictures import DARK, INK, LIGHT, ON_DARK, PAPER
@@ -15,14 +16,28 @@ MUTED = "#666666"
 """Letters that explain."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A chart of `alt.NamedData`, and its rows by name: Altair copies and checks each row that it holds itself."""
+
+    chart: Any
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole specification."""
+        spec: dict[str, Any] = self.chart.to_dict()
+        return {**spec, "datasets": {name: [*rows] for name, rows in self.rows.items()}}
+
+
 def dressed(chart: Any, *, dark: bool) -> dict[str, Any]:
     """The chart as a specification, with letters, lines and colours that can be read on a light or a dark page."""
     spec: dict[str, Any] = chart.to_dict()
     if dark:
+        data = spec.pop("datasets", {})
         text = json.dumps(spec)
         for light, lighter in ON_DARK.items():
             text = text.replace(f'"{light}"', f'"{lighter}"')
-        spec = json.loads(text)
+        spec = {**json.loads(text), "datasets": data}
     spec["config"] = _merged(spec.get("config", {}), _config(dark))
     return spec
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from dashboard.axes import FLOOR, NULLS, STUDENTS, Axes
-from dashboard.charts import CATEGORIES
+from dashboard.charts import CATEGORIES, Drawn
 from steerkit.pictures import GROUPS, INK, OTHER, PAPER, front
 from steerkit.plane import Line, Plane
 from steerkit.visible import visible
@@ -18,24 +18,32 @@ WIDTH, HEIGHT = 860, 480
 """What labels are placed for (pixels); the width follows the page."""
 NAMED = 30
 """With more doses than this, their labels would cover one another: they are in the tooltips only."""
+LABELLED = 8
+"""With more arrows than this, what gate 3 calls the students is in the tooltips only."""
 BARRED = 80
 """With more points than this, only those on a front show their intervals."""
 BROKEN, BROKEN_INK = "#CC79A7", "#9A5580"
 KINDS = {
     "steered": "steered",
-    "opposite": "steered the other way",
-    "prompt": "persona as a prompt",
+    "opposite": "the other way",
+    "prompt": "persona prompt",
     "healed": "healed",
-    "plain": "trained without the constraint",
+    "plain": "healed without constraint",
     "weights": "made of weights",
     "previous": "student before",
     "swept": "swept",
-    "control-unsteered": "control: unsteered texts",
-    "control-random": "control: random direction's texts",
-    "control-persona": "control: persona's texts",
+    "control-unsteered": "control: unsteered",
+    "control-random": "control: random",
+    "control-persona": "control: persona",
 }
 """What the kinds of arm are called in the legend."""
 UNTOLD = "not measured"
+PLACE = ("cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high", "to_cost", "to_gain", "end_cost", "end_gain")
+TOLD = ("method", "kind_name", "group", "dose", "coherence", "told", "null", "said", "label")
+DRAWN = frozenset(
+    (*PLACE, *TOLD, "arm_id", "line", "angle", "zero", "order", "front", "of", "step", "from", "to", "name")
+)
+"""The columns that layers use."""
 Point = Mapping[str, Any]
 
 
@@ -44,6 +52,7 @@ class Picture:
 
     def __init__(self, points: Sequence[Point], axes: Axes) -> None:
         self.axes = axes
+        self.rows: dict[str, list[dict[str, Any]]] = {}
         self.nulls = [point for point in points if point["group"] in NULLS]
         self.points = [_named(point) for point in points if point["group"] not in NULLS]
         costs = [*_known(points, "cost"), 0.0, *([1 - FLOOR] if axes.broken else [])]
@@ -61,7 +70,13 @@ class Picture:
         drawn = [*self._ground(), *self._paths(), *self._stairs(stairs), *self._intervals(stairs), *self._arrows()]
         drawn += [*self._labels(), self._marks()]
         whole = alt.layer(*drawn).properties(width="container", height=HEIGHT)
-        return whole.configure_legend(orient="bottom", columns=6, symbolLimit=24)
+        return Drawn(whole.configure_legend(orient="bottom", columns=4, symbolLimit=24), self.rows)
+
+    def _chart(self, rows: Sequence[Point]) -> Any:
+        """A layer over some rows, of which only what is drawn is kept."""
+        name = f"layer{len(self.rows)}"
+        self.rows[name] = [{key: value for key, value in row.items() if key in DRAWN} for row in rows]
+        return alt.Chart(alt.NamedData(name))
 
     @property
     def by_method(self) -> bool:
@@ -88,21 +103,26 @@ class Picture:
 
     def _ground(self) -> Iterator[Any]:
         if self.axes.broken and self.plane.x[1] > 1 - FLOOR:
-            yield from _broken(self.plane.x[1], self.x)
-        yield alt.Chart(_data([{"zero": 0.0}])).mark_rule(strokeDash=[2, 3], color=OTHER).encode(y="zero:Q")
+            yield from self._broken(self.plane.x[1])
+        yield self._chart([{"zero": 0.0}]).mark_rule(strokeDash=[2, 3], color=OTHER).encode(y="zero:Q")
         yield from self._cloud()
+
+    def _broken(self, end: float) -> Iterator[Any]:
+        """The region where answers have fallen apart, with its name."""
+        chart = self._chart([{"from": 1 - FLOOR, "to": end, "name": f"broken: coherence below {FLOOR}"}])
+        yield chart.mark_rect(color=BROKEN, opacity=0.10).encode(x=_as(self.x, "from"), x2="to")
+        name = chart.mark_text(align="left", dx=6, color=BROKEN_INK, fontStyle="italic")
+        yield name.encode(x=_as(self.x, "from"), y=alt.value(12), text="name:N")
 
     def _cloud(self) -> Iterator[Any]:
         """Where the null directions lie: what steering reaches without any meaning."""
         if not self.nulls:
             return
         hull = [{**place, "order": i} for i, place in enumerate(_hull([(p["cost"], p["gain"]) for p in self.nulls]))]
-        area = alt.Chart(_data(hull)).mark_line(filled=True, fill="#999999", opacity=0.16, stroke="#999999")
+        area = self._chart(hull).mark_line(filled=True, fill="#999999", opacity=0.16, stroke="#999999")
         yield area.encode(x=self.x, y=self.y, order="order:Q")
         told = [alt.Tooltip("group:N", title="null"), alt.Tooltip("dose:Q"), *_numbers()]
-        mark = alt.Chart(_data(self.nulls)).mark_point(
-            shape="cross", filled=True, size=28, color="#999999", opacity=0.7
-        )
+        mark = self._chart(self.nulls).mark_point(shape="cross", filled=True, size=28, color="#999999", opacity=0.7)
         yield mark.encode(x=self.x, y=self.y, tooltip=told)
 
     def _paths(self) -> Iterator[Any]:
@@ -111,7 +131,7 @@ class Picture:
         if not steered or self.axes.cost.quantity not in ("coherence", None):
             return
         base = [{**one, "dose": 0.0, "cost": 0.0, "gain": 0.0} for one in {p["line"]: p for p in steered}.values()]
-        chart = alt.Chart(_data([*steered, *base])).mark_line(opacity=0.45, strokeWidth=1.5)
+        chart = self._chart([*steered, *base]).mark_line(opacity=0.45, strokeWidth=1.5)
         how = {"color": self.colour} if self.by_method else {"color": alt.value(GROUPS["steered"][0])}
         yield chart.encode(x=self.x, y=self.y, order="dose:Q", detail="line:N", **how)
 
@@ -132,7 +152,7 @@ class Picture:
         dash = alt.StrokeDash(
             "of:N", scale=alt.Scale(domain=["steering", "students"], range=[[1, 0], [5, 3]]), title="front"
         )
-        chart = alt.Chart(_data(stairs)).mark_line(interpolate="step-after", strokeWidth=1.8)
+        chart = self._chart(stairs).mark_line(interpolate="step-after", strokeWidth=1.8)
         how = {"color": self.colour} if self.by_method else {"color": alt.value(INK)}
         yield chart.encode(x=self.x, y=self.y, order="step:Q", detail="front:N", strokeDash=dash, **how)
 
@@ -141,10 +161,10 @@ class Picture:
         known = [p for p in self.points if p["gain_low"] is not None]
         if len(known) > BARRED:
             known = [p for p in known if (p["cost"], p["gain"]) in best]
-        rule = alt.Chart(_data(known)).mark_rule(opacity=0.55).encode(color=self.colour)
+        rule = self._chart(known).mark_rule(opacity=0.55).encode(color=self.colour)
         yield rule.encode(x=self.x, y=_as(self.y, "gain_low"), y2="gain_high:Q")
         across = [p for p in known if p["cost_low"] is not None]
-        rule = alt.Chart(_data(across)).mark_rule(opacity=0.55).encode(color=self.colour)
+        rule = self._chart(across).mark_rule(opacity=0.55).encode(color=self.colour)
         yield rule.encode(x=_as(self.x, "cost_low"), x2="cost_high:Q", y=self.y)
 
     def _arrows(self) -> Iterator[Any]:
@@ -152,12 +172,12 @@ class Picture:
         arrows = [*self._arrow_rows()]
         if not arrows:
             return
-        chart = alt.Chart(_data(arrows)).encode(color=self.colour)
+        chart = self._chart(arrows).encode(color=self.colour)
         yield chart.mark_rule(strokeWidth=1.8).encode(x=self.x, y=self.y, x2="to_cost", y2="to_gain")
         head = chart.mark_point(shape="triangle", filled=True, size=80, opacity=1)
         turned = alt.Angle("angle:Q", scale=alt.Scale(domain=[-180, 180], range=[-180, 180]), legend=None)
         yield head.encode(x=_as(self.x, "to_cost"), y=_as(self.y, "to_gain"), angle=turned)
-        labelled = alt.Chart(_data([arrow for arrow in arrows if arrow["label"]]))
+        labelled = self._chart([arrow for arrow in arrows if arrow["label"]] if len(arrows) <= LABELLED else [])
         text = labelled.mark_text(fontSize=11, fontWeight="bold", dy=18)
         yield text.encode(x=_as(self.x, "end_cost"), y=_as(self.y, "end_gain"), text="label:N")
 
@@ -194,7 +214,7 @@ class Picture:
         places = [(p["cost"], p["gain"], text) for p, text in zip(named, texts, strict=True)]
         middles = self.plane.labels(places, marks, [*self._lines(named)])
         placed = [{"cost": x, "gain": y, "label": text} for (x, y), text in zip(middles, texts, strict=True)]
-        text = alt.Chart(_data(placed)).mark_text(fontSize=11, align="center", baseline="middle")
+        text = self._chart(placed).mark_text(fontSize=11, align="center", baseline="middle")
         yield text.encode(x=self.x, y=self.y, text="label:N")
 
     def _lines(self, steered: Sequence[Point]) -> Iterator[Line]:
@@ -209,7 +229,7 @@ class Picture:
         ranked = sorted(self.points, key=lambda p: (p["group"] in STUDENTS, p["group"] == "healed"))
         pick = alt.selection_point(name="pick", fields=["arm_id"])
         brush = alt.selection_interval(name="brush")
-        mark = alt.Chart(_data(ranked)).mark_point(filled=True, size=90, stroke=PAPER, strokeWidth=0.8)
+        mark = self._chart(ranked).mark_point(filled=True, size=90, stroke=PAPER, strokeWidth=0.8)
         told = [alt.Tooltip("kind_name:N", title="arm"), alt.Tooltip("method:N"), alt.Tooltip("dose:Q", format=".3g")]
         told += [*_numbers(), alt.Tooltip("null:N", title="p against nulls")]
         told += [alt.Tooltip("told:N", title="on the front in"), alt.Tooltip("said:N", title="gate 3")]
@@ -244,14 +264,6 @@ def _numbers() -> list[Any]:
     ]
 
 
-def _broken(end: float, x: Any) -> Iterator[Any]:
-    """The region where answers have fallen apart, with its name."""
-    chart = alt.Chart(_data([{"from": 1 - FLOOR, "to": end, "name": f"broken: coherence below {FLOOR}"}]))
-    yield chart.mark_rect(color=BROKEN, opacity=0.10).encode(x=_as(x, "from"), x2="to")
-    name = chart.mark_text(align="left", dx=6, color=BROKEN_INK, fontStyle="italic")
-    yield name.encode(x=_as(x, "from"), y=alt.value(12), text="name:N")
-
-
 def _hull(places: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
     """The corners of the smallest convex shape around the places, closed."""
     try:
@@ -265,10 +277,6 @@ def _hull(places: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
 def _known(points: Sequence[Point], name: str) -> list[float]:
     found = [point[key] for point in points for key in (name, f"{name}_low", f"{name}_high")]
     return [value for value in found if value is not None and np.isfinite(value)]
-
-
-def _data(values: Sequence[Mapping[str, Any]]) -> alt.Data:
-    return alt.Data(values=[dict(value) for value in values])  # type: ignore[no-untyped-call]
 
 
 def _fixed(span: tuple[float, float]) -> alt.Scale:

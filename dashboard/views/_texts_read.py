@@ -24,10 +24,13 @@ Filters = dict[str, Any]
 
 
 def show(reader: Reader, run: Run) -> None:
-    """Filters, the texts they leave, and downloads."""
+    """The one text that a link names; else filters, the texts they leave, and downloads."""
+    if (text := link.recall("text")) and _one(reader, run, text):
+        return
     groups = reader.ask("text_groups", run=run["run_id"])
     asked = _filters(reader, run, groups)
-    at = st.session_state.get("page", 1) or 1
+    # On the first run the bound widget has not spoken yet: the address has.
+    at = int(st.session_state.get("page") or _number(link.recall("page")))
     found, pages = _page(reader, run, asked, at)
     if found.is_empty():
         st.info("No text of this run fits all that was chosen; choose less.", icon=":material/search_off:")
@@ -42,6 +45,22 @@ def show(reader: Reader, run: Run) -> None:
     if pages > 1:
         st.pagination(pages, key="page", bind="query-params")
     _downloads(reader, run, found)
+
+
+def _number(asked: str | None) -> int:
+    return int(asked) if asked is not None and asked.isdecimal() else 1
+
+
+def _one(reader: Reader, run: Run, text: str) -> bool:
+    """Show a single text; False where the run has none of that id."""
+    found = reader.ask("text_page", run=run["run_id"], completion=text, limit=1)
+    if found.is_empty():
+        link.wrong("the text", text)
+        return False
+    written.scale()
+    st.html(written.card(found.row(0, named=True)))
+    st.button("All texts of this run", on_click=link.remember, args=("text", None), icon=":material/arrow_back:")
+    return True
 
 
 def _page(reader: Reader, run: Run, asked: Filters, at: int) -> tuple[polars.DataFrame, int]:

@@ -4,7 +4,7 @@ import polars
 import streamlit as st
 
 from dashboard import empty, figure, link
-from dashboard.axes import COSTS, GAINS, Axes, points
+from dashboard.axes import COSTS, FLOOR, GAINS, Axes, points
 from dashboard.charts.pareto import pareto
 from dashboard.point import details
 from dashboard.ranking import ranking
@@ -68,9 +68,11 @@ def narrowed(arms: polars.DataFrame) -> polars.DataFrame:
         chosen = some(chosen, "Runs", "run", "run_id")
         chosen = some(chosen, "Seeds", "seed")
         chosen = rounds(chosen)
-        if link.switch("Controls", "controls", False, "Also show adapters that were trained on control texts."):
+        if link.switch("Only whole models", "whole", False, f"Leave out what is broken: coherence below {FLOOR}."):
+            chosen = chosen.filter(chosen["coherence"] >= FLOOR)
+        if link.switch("Controls and sweeps", "controls", False, "Also adapters trained on control texts, and sweeps."):
             return chosen
-    return chosen.filter(~chosen["kind"].str.starts_with("control-"))
+    return chosen.filter(~chosen["kind"].str.contains("^control-|^swept$"))
 
 
 def one(arms: polars.DataFrame, label: str, name: str) -> polars.DataFrame:

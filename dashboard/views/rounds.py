@@ -85,7 +85,7 @@ def show(reader: Reader) -> None:
 def _outcome(rounds: polars.DataFrame, spec: Mapping[str, Any]) -> None:
     """How far the loop came, which round was best, and why it stopped."""
     last = rounds.row(-1, named=True)
-    best = rounds.filter(rounds["round"] == last["best_round"])
+    best = rounds.filter(rounds["round"].eq_missing(last["best_round"]))
     first, second, third = st.columns(3)
     first.metric("rounds", f"{rounds.height} of {spec['rounds']}")
     second.metric("best round", "none" if best.is_empty() else str(last["best_round"]), help="Furthest while coherent.")

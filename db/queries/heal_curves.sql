@@ -1,7 +1,8 @@
 -- How did training go, in at most a few hundred places per adapter, and where does its barrier begin? ($run: a prefix, or NULL for all; $points: 200 per adapter)
 -- The divergence is the aggregate that the barrier of that adapter watches.
 WITH placed AS (
-    SELECT s.*, adapter.role, adapter.round, adapter.tau, adapter.config ->> '$.aggregate' AS aggregate,
+    SELECT s.*, adapter.role, adapter.round, adapter.tau,
+        CASE WHEN json_valid(adapter.config) THEN adapter.config ->> '$.aggregate' END AS aggregate,
         (s.step - 1) * coalesce($points::INTEGER, 200) //
             greatest(max(s.step) OVER (PARTITION BY s.run_id, s.adapter_id), coalesce($points::INTEGER, 200)) AS place
     FROM heal_step s

@@ -10,8 +10,12 @@ from steerkit.inputs import VignetteText
 from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, FreeAnswer, Prior
 
 
-def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, "order vignette 9"]) -> list[Answer]:
-    """One record per vignette and example order: seven raw log-probabilities (nats), outside mass, prefill NLL."""
+def answers(
+    arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, "order vignette channel"]
+) -> list[Answer]:
+    """One record per vignette and order: seven raw log-probabilities (nats), outside mass, prefill NLL, and, where the
+    instrument lets the model think, a tenth number, the tokens thought.
+    """
     return [
         Answer(
             run_id=arm.run_id,
@@ -22,7 +26,7 @@ def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, 
             ordering=order,
             outside_mass=float(values[7]),
             prefill_nll=float(values[8]),
-            think_tokens=0,
+            think_tokens=int(values[9]) if len(values) > 9 else 0,
             **dict(zip(ANSWER_FIELDS, (float(value) for value in values[:7]), strict=True)),
         )
         for order, rows in enumerate(reading)

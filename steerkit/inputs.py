@@ -17,12 +17,14 @@ Person = Literal["third", "first"]
 T = TypeVar("T", "Context", "Dilemma")
 
 
-class VignetteText(msgspec.Struct, frozen=True, kw_only=True):
+class VignetteText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One short scene with the foundation it violates; unknown fields of a user's file are ignored."""
 
     id: str
     foundation: str
     text: str
+    human: dict[str, float] | None = None
+    """Share of people who gave each answer, summing to 1 (fraction); None where the set does not say."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,13 +46,19 @@ class Dilemma(msgspec.Struct, frozen=True, kw_only=True):
 def vignettes(path: Path | None = None, person: Person = "third") -> tuple[VignetteText, ...]:
     """Every vignette of a JSONL file with `id`, `foundation`, `text` (and `first_person` for person='first').
 
+    `human`, where a line has it, is an object of foundation to how many people, or which share, answered it.
     `foundation` is one of the seven names, in any spelling: 'Social Norms', 'care', 'Care (e)'. Raises UsageError
     naming file, line and field.
     """
     file = path or DATA / "vignettes.jsonl"
     field = "text" if person == "third" else "first_person"
     read = tuple(
-        VignetteText(id=_text(row, "id", where), foundation=_foundation(row, where), text=_text(row, field, where))
+        VignetteText(
+            id=_text(row, "id", where),
+            foundation=_foundation(row, where),
+            text=_text(row, field, where),
+            human=_human(row, where),
+        )
         for where, row in _rows(file)
     )
     _unique([vignette.id for vignette in read], file)
@@ -174,6 +182,23 @@ def _foundation(row: dict[str, Any], where: str) -> str:
     if found is None:
         raise UsageError(f"{where}: field 'foundation' must be one of {', '.join(FOUNDATIONS)}, but got {given!r}")
     return found
+
+
+def _human(row: dict[str, Any], where: str) -> dict[str, float] | None:
+    """How people answered, as shares that sum to 1; None where the line does not say."""
+    given = row.get("human")
+    if given is None:
+        return None
+    rule = f"{where}: field 'human' must be an object of foundation to a number of at least 0, some above 0"
+    try:
+        counts = msgspec.convert(given, dict[str, float])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{rule}, but got {given!r}") from error
+    found = {canonical_foundation(name): value for name, value in counts.items()}
+    total = sum(found.values())
+    if None in found or len(found) < len(counts) or min(found.values(), default=0) < 0 or not 0 < total < float("inf"):
+        raise UsageError(f"{rule}, but got {given!r}; known: {', '.join(FOUNDATIONS)}")
+    return {str(name): value / total for name, value in found.items()}
 
 
 def _unique(ids: list[str], file: Path) -> None:

@@ -2,13 +2,14 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from steerkit.errors import UsageError
+from steerkit.published import SETS, published
 from steerkit.records import FOUNDATIONS
 from steerkit.spec import digest
 
@@ -44,14 +45,18 @@ class Dilemma(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def vignettes(path: Path | None = None, person: Person = "third") -> tuple[VignetteText, ...]:
-    """Every vignette of a JSONL file with `id`, `foundation`, `text` (and `first_person` for person='first').
+    """Every vignette of a JSONL file with `id`, `foundation`, `text` (and `first_person` for person='first'), or of the
+    published set of that name where the package that holds it is installed.
 
     `human`, where a line has it, is an object of foundation to how many people, or which share, answered it.
     `foundation` is one of the seven names, in any spelling: 'Social Norms', 'care', 'Care (e)'. Raises UsageError
     naming file, line and field.
     """
     file = path or DATA / "vignettes.jsonl"
+    rows: Iterable[tuple[str, dict[str, Any]]] = _rows(file)
     field = "text" if person == "third" else "first_person"
+    if str(path) in SETS and not file.exists():
+        rows, field = published(str(path), person), "text"
     read = tuple(
         VignetteText(
             id=_text(row, "id", where),
@@ -59,7 +64,7 @@ def vignettes(path: Path | None = None, person: Person = "third") -> tuple[Vigne
             text=_text(row, field, where),
             human=_human(row, where),
         )
-        for where, row in _rows(file)
+        for where, row in rows
     )
     _unique([vignette.id for vignette in read], file)
     return read

@@ -114,14 +114,15 @@ def sources(kind: Kind) -> dict[str, str]:
 
 
 def load(kind: Kind, name: str) -> ModuleType:
-    """Import one plugin by its name.
+    """Import one plugin by its name, of which a hyphen may stand for an underscore.
 
     Raises UsageError for an unknown name, listing the known ones.
     """
     known = sources(kind)
-    if name not in known:
+    found = known.get(name) or known.get(name.replace("-", "_"))
+    if found is None:
         raise unknown(kind.removesuffix("s"), name, known)
-    return importlib.import_module(known[name])
+    return importlib.import_module(found)
 
 
 def load_method(name: str) -> Method:

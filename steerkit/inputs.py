@@ -2,13 +2,14 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from steerkit.errors import UsageError
+from steerkit.published import SETS, published
 from steerkit.records import FOUNDATIONS
 from steerkit.spec import digest
 
@@ -17,12 +18,14 @@ Person = Literal["third", "first"]
 T = TypeVar("T", "Context", "Dilemma")
 
 
-class VignetteText(msgspec.Struct, frozen=True, kw_only=True):
+class VignetteText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One short scene with the foundation it violates; unknown fields of a user's file are ignored."""
 
     id: str
     foundation: str
     text: str
+    human: dict[str, float] | None = None
+    """Share of people who gave each answer, summing to 1 (fraction); None where the set does not say."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,16 +45,26 @@ class Dilemma(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def vignettes(path: Path | None = None, person: Person = "third") -> tuple[VignetteText, ...]:
-    """Every vignette of a JSONL file with `id`, `foundation`, `text` (and `first_person` for person='first').
+    """Every vignette of a JSONL file with `id`, `foundation`, `text` (and `first_person` for person='first'), or of the
+    published set of that name where the package that holds it is installed.
 
+    `human`, where a line has it, is an object of foundation to how many people, or which share, answered it.
     `foundation` is one of the seven names, in any spelling: 'Social Norms', 'care', 'Care (e)'. Raises UsageError
     naming file, line and field.
     """
     file = path or DATA / "vignettes.jsonl"
+    rows: Iterable[tuple[str, dict[str, Any]]] = _rows(file)
     field = "text" if person == "third" else "first_person"
+    if str(path) in SETS and not file.exists():
+        rows, field = published(str(path), person), "text"
     read = tuple(
-        VignetteText(id=_text(row, "id", where), foundation=_foundation(row, where), text=_text(row, field, where))
-        for where, row in _rows(file)
+        VignetteText(
+            id=_text(row, "id", where),
+            foundation=_foundation(row, where),
+            text=_text(row, field, where),
+            human=_human(row, where),
+        )
+        for where, row in rows
     )
     _unique([vignette.id for vignette in read], file)
     return read
@@ -174,6 +187,23 @@ def _foundation(row: dict[str, Any], where: str) -> str:
     if found is None:
         raise UsageError(f"{where}: field 'foundation' must be one of {', '.join(FOUNDATIONS)}, but got {given!r}")
     return found
+
+
+def _human(row: dict[str, Any], where: str) -> dict[str, float] | None:
+    """How people answered, as shares that sum to 1; None where the line does not say."""
+    given = row.get("human")
+    if given is None:
+        return None
+    rule = f"{where}: field 'human' must be an object of foundation to a number of at least 0, some above 0"
+    try:
+        counts = msgspec.convert(given, dict[str, float])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{rule}, but got {given!r}") from error
+    found = {canonical_foundation(name): value for name, value in counts.items()}
+    total = sum(found.values())
+    if None in found or len(found) < len(counts) or min(found.values(), default=0) < 0 or not 0 < total < float("inf"):
+        raise UsageError(f"{rule}, but got {given!r}; known: {', '.join(FOUNDATIONS)}")
+    return {str(name): value / total for name, value in found.items()}
 
 
 def _unique(ids: list[str], file: Path) -> None:

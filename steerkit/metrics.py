@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from steerkit.evidence import ArmEvidence
 from steerkit.records import FOUNDATIONS
-from steerkit.stats import Interval, Resamples, informedness, interval
+from steerkit.stats import Interval, Resamples, informedness, interval, likeliest
 
 FLOOR = float(np.log(1e-6))
 """Log-probabilities are floored here (nats), so that one vanished answer cannot carry a mean."""
@@ -84,7 +84,7 @@ def scorable(arm: ArmEvidence) -> Bool[np.ndarray, "vignette"]:
 
 def picks(arm: ArmEvidence) -> Int[np.ndarray, "vignette"]:
     """Index of each row's likeliest answer in `FOUNDATIONS`; -1 where the row is unscorable."""
-    return np.where(scorable(arm), np.nan_to_num(arm.choice, nan=-np.inf).argmax(axis=1), -1)
+    return likeliest(arm.choice)
 
 
 def measure(

@@ -141,17 +141,18 @@ def distribution(kind: Kind, module: str) -> str:
 
 
 def load(kind: Kind, name: str) -> ModuleType:
-    """Import one plugin by its name.
+    """Import one plugin by its name, of which a hyphen may stand for an underscore.
 
     Raises UsageError for an unknown name, listing the known ones, or one that two plugins claim.
     """
     known = sources(kind)
-    if name not in known:
+    found = known.get(name) or known.get(name.replace("-", "_"))
+    if found is None:
         for trouble in clashes(kind):
             if trouble.name == name:
                 raise UsageError(trouble.fault)
         raise unknown(kind.removesuffix("s"), name, known)
-    return importlib.import_module(known[name])
+    return importlib.import_module(found)
 
 
 def load_method(name: str) -> Method:

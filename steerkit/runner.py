@@ -12,9 +12,10 @@ from torch import Tensor
 
 from steerkit import __version__
 from steerkit.errors import SteerkitError, UsageError
+from steerkit.inputs import VignetteText
 from steerkit.lineage import find_run as find_run
 from steerkit.pipeline import Job, Pipeline, Step
-from steerkit.records import TABLES, Adapter, Record, Run, RunEvent, Unit
+from steerkit.records import TABLES, Adapter, HumanLabel, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
 from steerkit.spec import Gate2Spec, RunSpec, canonical, digest, run_id, unit_id
 from steerkit.spec_heal import Gate3Spec
@@ -84,7 +85,7 @@ def execute(store: Store, pipeline: Pipeline, job: Job, request: str, report: Re
     run = run_id(job.spec)
     with _alone(store, run), store.ingesting():
         memory = StoredMemory(store, run)
-        store.append([*_registration(job, run, request, memory), _event(run, "started", "")])
+        store.append([*_registration(job, run, request, memory), event(run, "started", "")])
         try:
             for step, seconds in _timed(pipeline(job, memory)):
                 if step.fresh:
@@ -92,12 +93,12 @@ def execute(store: Store, pipeline: Pipeline, job: Job, request: str, report: Re
                     store.append([*step.records, done])
                 report(step, seconds)
         except KeyboardInterrupt:
-            store.append([_event(run, "interrupted", "")])
+            store.append([event(run, "interrupted", "")])
             raise
         except SteerkitError as error:
-            store.append([_event(run, "failed", str(error))])
+            store.append([event(run, "failed", str(error))])
             raise
-        store.append([_event(run, "finished", "")])
+        store.append([event(run, "finished", "")])
     return run
 
 
@@ -133,7 +134,9 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         parent_run=_parent(spec),
     )
-    vignettes = _vignettes(job, spec, unit) if isinstance(spec, RunSpec) else []
+    vignettes: list[Record] = []
+    if isinstance(spec, RunSpec):
+        vignettes = vignette_records(run, unit, spec.vignettes_hash, job.vignettes)
     return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
 
 
@@ -144,12 +147,24 @@ def _parent(spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec) -> str | None:
     return spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None)
 
 
-def _vignettes(job: Job, spec: RunSpec, unit: str) -> list[VignetteRecord]:
-    own = {"run_id": run_id(spec), "unit_id": unit, "set_hash": spec.vignettes_hash}
-    return [VignetteRecord(**own, vignette=v.id, foundation=v.foundation, text=v.text) for v in job.vignettes]
+def vignette_records(run: str, unit: str, set_hash: str, vignettes: Sequence[VignetteText]) -> list[Record]:
+    """The vignettes as a run shows them, and how people answered them where that is known."""
+    own = {"run_id": run, "unit_id": unit}
+    return [
+        *(
+            VignetteRecord(**own, set_hash=set_hash, vignette=v.id, foundation=v.foundation, text=v.text)
+            for v in vignettes
+        ),
+        *(
+            HumanLabel(**own, vignette=v.id, foundation=name, share=share)
+            for v in vignettes
+            for name, share in (v.human or {}).items()
+        ),
+    ]
 
 
-def _event(run: str, state: str, detail: str) -> RunEvent:
+def event(run: str, state: str, detail: str) -> RunEvent:
+    """A change of a run's state, now."""
     return RunEvent(
         run_id=run,
         unit_id=unit_id(run, "event"),

@@ -11,7 +11,7 @@ from steerkit.inputs import VignetteText
 from steerkit.plugins import load
 from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm
 from steerkit.stages.score import answers, choice, mass, set_mean_prior
-from steerkit.stats import informedness, interval, one_vs_rest_auc, resample
+from steerkit.stats import informedness, interval, likeliest, one_vs_rest_auc, resample
 
 
 def score_model(host: Host, instrument: str, config: Any, vignettes: Sequence[VignetteText]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def score_model(host: Host, instrument: str, config: Any, vignettes: Sequence[Vi
     `scores` are the raw log-probabilities (nats), averaged over example orders and over an answer's words. `auc` is the
     mean one-vs-rest AUC; `informedness` the mean over foundations of recall less false-alarm rate of the likeliest
     answer, raw and with each answer's mean over the set subtracted; its interval is a bootstrap over vignettes.
-    `answer_mass` is a fraction.
+    `answer_mass` is a fraction, in which an unreadable row counts as 0; `unscorable` counts such rows.
     """
     start = time.perf_counter()
     module = load("instruments", instrument)
@@ -29,7 +29,7 @@ def score_model(host: Host, instrument: str, config: Any, vignettes: Sequence[Vi
     seconds = time.perf_counter() - start
     labels = [vignette.foundation for vignette in vignettes]
     raw, corrected = choice(read, ()), choice(read, set_mean_prior(_arm(instrument), read))
-    picks, truth, draw = corrected.argmax(1), np.array(labels), resample(labels, seed=0)
+    picks, truth, draw = likeliest(corrected), np.array(labels), resample(labels, seed=0)
     better = informedness(picks, labels, FOUNDATIONS, draw)
     span = interval(better)
     return {
@@ -39,10 +39,11 @@ def score_model(host: Host, instrument: str, config: Any, vignettes: Sequence[Vi
         "fingerprint": host.fingerprint,
         "dtype": host.dtype,
         "auc": float(np.mean(list(one_vs_rest_auc(corrected, labels, FOUNDATIONS).values()))),
-        "informedness": float(informedness(raw.argmax(1), labels, FOUNDATIONS, draw)[0]),
+        "informedness": float(informedness(likeliest(raw), labels, FOUNDATIONS, draw)[0]),
         "informedness_corrected": float(better[0]),
         "informedness_interval": [span.low, span.high] if span else None,
-        "answer_mass": float(mass(read).mean()),
+        "answer_mass": float(np.nan_to_num(mass(read)).mean()),
+        "unscorable": int((picks == -1).sum()),
         "recall": {n: float((picks[truth == n] == k).mean()) for k, n in enumerate(FOUNDATIONS) if n in labels},
         "seconds": seconds,
         "vignettes": _vignettes(read, vignettes),

@@ -151,9 +151,15 @@ def front_probability(
 
 
 def log_softmax(scores: Float[np.ndarray, "*row answer"]) -> Float[np.ndarray, "*row answer"]:
-    """Log-probabilities over the last axis (nats); a row with a NaN becomes NaN."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
+    """Log-probabilities over the last axis (nats); a row with a NaN, or of -inf alone, becomes NaN."""
+    with np.errstate(invalid="ignore"):
+        shifted = scores - scores.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def likeliest(choice: Float[np.ndarray, "vignette answer"]) -> Int[np.ndarray, "vignette"]:
+    """Index of each row's largest value; -1 where the row has a NaN."""
+    return np.where(np.isnan(choice).any(axis=1), -1, np.nan_to_num(choice, nan=-np.inf).argmax(axis=1))
 
 
 def one_vs_rest_auc(

@@ -65,9 +65,9 @@ CREATE TABLE instrument_check (
     why                VARCHAR
 );
 COMMENT ON TABLE instrument_check IS 'Whether an instrument is fit for a model: one row per instrument and check.';
-COMMENT ON COLUMN instrument_check.run_id IS 'Hash of what was checked: all rows of one check share it.';
+COMMENT ON COLUMN instrument_check.run_id IS 'Run that holds the raw answers of this instrument.';
 COMMENT ON COLUMN instrument_check.unit_id IS 'Hash of the unit of work that made the row.';
-COMMENT ON COLUMN instrument_check.seq IS 'When: nanoseconds since the epoch.';
+COMMENT ON COLUMN instrument_check.seq IS 'When: nanoseconds since the epoch; the instruments of one check share it.';
 COMMENT ON COLUMN instrument_check.instrument IS 'Instrument that was checked.';
 COMMENT ON COLUMN instrument_check.config IS 'Its settings as canonical JSON.';
 COMMENT ON COLUMN instrument_check.model IS 'Model it was checked on.';

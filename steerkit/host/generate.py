@@ -14,6 +14,7 @@ from torch import Tensor
 from steerkit.errors import UsageError
 from steerkit.host.backtracking import Backtracking, Retry, Watch
 from steerkit.host.blocks import Edits, edited, only_blocks, recorded
+from steerkit.host.cache import empty_cache, stacked
 from steerkit.host.forward import ROW_TOKENS
 from steerkit.host.load import Host
 from steerkit.host.sampling import Sampling, draw, uniforms
@@ -241,32 +242,17 @@ def _in_chunks(
     reached: list[Tensor] = []
     for first in range(0, len(inputs), size):
         part = slice(first, first + size)
-        parts.append(_cache(host))
+        parts.append(empty_cache(host))
         note = {record: lambda hidden: hidden} if record >= 0 else {}
         with only_blocks(host, start, len(host.blocks)), recorded(host, note) as seen:
             logprobs.append(_step(host, inputs[part], mask[part], parts[-1], push.of(part)))
         reached.extend(seen.values())
-    return _Batch(_stacked(parts), mask, torch.cat(logprobs)), torch.cat(reached) if reached else None
-
-
-def _stacked(parts: Sequence[Any]) -> Any:
-    """One cache of the rows of several; layers that did not run stay empty."""
-    for number, layer in enumerate(parts[0].layers):
-        if layer.keys is not None:
-            layer.keys = torch.cat([part.layers[number].keys for part in parts])
-            layer.values = torch.cat([part.layers[number].values for part in parts])
-    return parts[0]
-
-
-def _cache(host: Host) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache(config=host.model.config)
+    return _Batch(stacked(parts), mask, torch.cat(logprobs)), torch.cat(reached) if reached else None
 
 
 def _check_windows(host: Host, slots: int) -> None:
     """Raise UsageError where the cache can outgrow a window: hidden slots would push seen ones out of it."""
-    windows = [layer.sliding_window for layer in _cache(host).layers if layer.is_sliding]
+    windows = [layer.sliding_window for layer in empty_cache(host).layers if layer.is_sliding]
     if min(windows, default=slots) < slots:
         raise UsageError(
             f"backtracking needs room for prompt, text and what is replayed ({slots} tokens) in the model's sliding "

@@ -6,6 +6,7 @@ from dataclasses import replace as with_states
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from steerkit.errors import RunError
@@ -36,7 +37,7 @@ from steerkit.stages.dose import calibrate, ladder, widened
 from steerkit.stages.fit import fit, layers, mean_norm, nulls, tensors
 from steerkit.stages.heading import projected
 from steerkit.stages.rejudge import likelihood
-from steerkit.stages.score import level, set_mean_prior
+from steerkit.stages.score import choice, level, set_mean_prior
 from steerkit.stages.steer import Fitted
 from steerkit.stages.write import ordered, write
 
@@ -110,12 +111,22 @@ class _Gate1(Study):
         """The base arm with the label-bias prior, which only the base may define."""
         scored = self.score("base", None, 0.0, 0.0)(unit)
         base = only(Answer, scored)
-        if any(answer.outside_mass != answer.outside_mass for answer in base):
-            raise RunError("the base's answers must be finite, but the model gave NaN; try --dtype float32")
+        self._need_readable(base)
         if self.job.spec.history:
             return [*scored, *(replace(prior, run_id=self.run, unit_id=unit) for prior in self.job.prior)]
         prior = set_mean_prior(only(Arm, scored)[0], base)
         return [*scored, *(prior if self.job.instrument_config.prior == "set-mean" else [])]
+
+    def _need_readable(self, base: list[Answer]) -> None:
+        """Raise RunError where no vignette of the target, or less than half of all, can be read; fewer are counted."""
+        choices = choice(base, ())
+        read = ~np.isnan(choices).any(axis=1)
+        target = [vignette.foundation == self.job.persona.target for vignette in self.job.vignettes]
+        if read.mean() < 0.5 or not read[target].any():
+            raise RunError(
+                f"the base's answers must be finite, but the model gave NaN for {int((~read).sum())} of {len(read)} "
+                "vignettes; try --dtype float32"
+            )
 
     def fit(self, unit: str) -> list[Record]:
         """Capture activations once, fit the method and its null directions, and keep their tensors."""

@@ -8,10 +8,15 @@ from torch import Tensor
 
 from steerkit.inputs import VignetteText
 from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, FreeAnswer, Prior
+from steerkit.stats import log_softmax
 
 
-def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, "order vignette 9"]) -> list[Answer]:
-    """One record per vignette and example order: seven raw log-probabilities (nats), outside mass, prefill NLL."""
+def answers(
+    arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, "order vignette channel"]
+) -> list[Answer]:
+    """One record per vignette and order: seven raw log-probabilities (nats), outside mass, prefill NLL, and, where the
+    instrument lets the model think, a tenth number, the tokens thought.
+    """
     return [
         Answer(
             run_id=arm.run_id,
@@ -22,7 +27,7 @@ def answers(arm: Arm, vignettes: Sequence[VignetteText], reading: Float[Tensor, 
             ordering=order,
             outside_mass=float(values[7]),
             prefill_nll=float(values[8]),
-            think_tokens=0,
+            think_tokens=int(values[9]) if len(values) > 9 else 0,
             **dict(zip(ANSWER_FIELDS, (float(value) for value in values[:7]), strict=True)),
         )
         for order, rows in enumerate(reading)
@@ -50,8 +55,12 @@ def free_answers(
 
 
 def set_mean_prior(arm: Arm, base: Sequence[Answer]) -> list[Prior]:
-    """Each answer's mean log-probability over the set, every foundation counting the same (nats), per order."""
+    """Each answer's mean log-probability over the set, every foundation counting the same (nats), per order.
+
+    Rows with an answer that is not finite are left out.
+    """
     orders = sorted({answer.ordering for answer in base})
+    readable = {order: [a for a in base if a.ordering == order and _readable(a)] for order in orders}
     return [
         Prior(
             run_id=arm.run_id,
@@ -60,7 +69,7 @@ def set_mean_prior(arm: Arm, base: Sequence[Answer]) -> list[Prior]:
             kind="set-mean",
             ordering=order,
             foundation=foundation,
-            nats=_balanced_mean([a for a in base if a.ordering == order], field),
+            nats=_balanced_mean(readable[order], field),
         )
         for order in orders
         for foundation, field in zip(FOUNDATIONS, ANSWER_FIELDS, strict=True)
@@ -69,12 +78,17 @@ def set_mean_prior(arm: Arm, base: Sequence[Answer]) -> list[Prior]:
 
 def _balanced_mean(base: Sequence[Answer], field: str) -> float:
     groups = [[getattr(a, field) for a in base if a.foundation == name] for name in FOUNDATIONS]
-    return float(np.mean([np.mean(group) for group in groups if group]))
+    return float(np.mean([np.mean(group) for group in groups if group])) if any(groups) else float("nan")
+
+
+def _readable(answer: Answer) -> bool:
+    """Whether all seven log-probabilities are finite."""
+    return all(np.isfinite(getattr(answer, field)) for field in ANSWER_FIELDS)
 
 
 def choice(answers: Sequence[Answer], prior: Sequence[Prior]) -> Float[np.ndarray, "vignette 7"]:
     """log p (nats) over the seven answers per vignette, in order of first appearance: raw less prior, averaged over
-    orders, normalised. An empty prior leaves the raw numbers.
+    orders, normalised; a row with a NaN, or without a finite answer, is NaN. An empty prior leaves the raw numbers.
     """
     offset = {(p.ordering, p.foundation): p.nats for p in prior}
     scores = _by_vignette(
@@ -84,8 +98,7 @@ def choice(answers: Sequence[Answer], prior: Sequence[Prior]) -> Float[np.ndarra
             for a in answers
         ],
     )
-    top = scores.max(1, keepdims=True)
-    return np.asarray(scores - top - np.log(np.exp(scores - top).sum(1, keepdims=True)))
+    return log_softmax(scores)
 
 
 def mass(answers: Sequence[Answer]) -> Float[np.ndarray, "vignette"]:
@@ -101,11 +114,13 @@ def prefill_nll(answers: Sequence[Answer]) -> Float[np.ndarray, "vignette"] | No
 
 
 def level(answers: Sequence[Answer], prior: Sequence[Prior], target: str) -> tuple[float, float]:
-    """Mean log p[target] over the target's own vignettes (nats), and the mean mass on the answers (fraction)."""
+    """Mean log p[target] over the target's own vignettes that can be read (nats), and the mean mass on the answers,
+    where an unreadable one counts as 0 (fraction).
+    """
     labels = [answer.foundation for answer in answers if answer.ordering == 0]
     column = choice(answers, prior)[:, FOUNDATIONS.index(target)]
-    own = [value for value, label in zip(column, labels, strict=True) if label == target]
-    return float(np.mean(own)), float(mass(answers).mean())
+    own = [value for value, label in zip(column, labels, strict=True) if label == target and not np.isnan(value)]
+    return float(np.mean(own)) if own else float("nan"), float(np.nan_to_num(mass(answers)).mean())
 
 
 def _by_vignette(

@@ -4,6 +4,7 @@ FROM (
     SELECT 'direction_layer' AS source, run_id, direction_id FROM direction_layer
     UNION ALL SELECT 'dose', run_id, direction_id FROM dose
     UNION ALL SELECT 'calibration', run_id, direction_id FROM calibration
+    UNION ALL SELECT 'band', run_id, direction_id FROM band
     UNION ALL SELECT 'arm', run_id, direction_id FROM arm WHERE direction_id IS NOT NULL
     UNION ALL SELECT 'completion', run_id, direction_id FROM completion WHERE direction_id IS NOT NULL
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from steerkit.spec import Setting
 
 Kind = Literal["methods", "gates", "instruments", "filters"]
+UNLISTED: dict[Kind, dict[str, str]] = {"methods": {"imported": "steerkit.methods._imported"}}
+"""Plugins that are used by name but not chosen from a list."""
 PARTS = ("SITE", "Config", "fit", "step", "steer")
 """What a method's module must hold."""
 
@@ -129,7 +131,7 @@ def load(kind: Kind, name: str) -> ModuleType:
 
     Raises UsageError for an unknown name, listing the known ones, or one that two plugins claim.
     """
-    known = sources(kind)
+    known = sources(kind) | UNLISTED.get(kind, {})
     if name not in known:
         for trouble in clashes(kind):
             if trouble.name == name:

@@ -84,7 +84,7 @@ def execute(store: Store, pipeline: Pipeline, job: Job, request: str, report: Re
     run = run_id(job.spec)
     with _alone(store, run), store.ingesting():
         memory = StoredMemory(store, run)
-        store.append([*_registration(job, run, request, memory), _event(run, "started", "")])
+        store.append([*_registration(job, run, request, memory), event(run, "started", "")])
         try:
             for step, seconds in _timed(pipeline(job, memory)):
                 if step.fresh:
@@ -92,12 +92,12 @@ def execute(store: Store, pipeline: Pipeline, job: Job, request: str, report: Re
                     store.append([*step.records, done])
                 report(step, seconds)
         except KeyboardInterrupt:
-            store.append([_event(run, "interrupted", "")])
+            store.append([event(run, "interrupted", "")])
             raise
         except SteerkitError as error:
-            store.append([_event(run, "failed", str(error))])
+            store.append([event(run, "failed", str(error))])
             raise
-        store.append([_event(run, "finished", "")])
+        store.append([event(run, "finished", "")])
     return run
 
 
@@ -141,7 +141,9 @@ def _parent(spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec) -> str | None:
     """The run that a run goes on from; a loop goes on from none, its ledger names the runs of its rounds."""
     if isinstance(spec, LoopSpec):
         return None
-    return spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None)
+    if isinstance(spec, Gate2Spec | Gate3Spec):
+        return spec.parent_run
+    return spec.root_run or spec.vector_run or None
 
 
 def _vignettes(job: Job, spec: RunSpec, unit: str) -> list[VignetteRecord]:
@@ -149,7 +151,8 @@ def _vignettes(job: Job, spec: RunSpec, unit: str) -> list[VignetteRecord]:
     return [VignetteRecord(**own, vignette=v.id, foundation=v.foundation, text=v.text) for v in job.vignettes]
 
 
-def _event(run: str, state: str, detail: str) -> RunEvent:
+def event(run: str, state: str, detail: str) -> RunEvent:
+    """A change of a run's state, now."""
     return RunEvent(
         run_id=run,
         unit_id=unit_id(run, "event"),

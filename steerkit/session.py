@@ -14,6 +14,7 @@ from steerkit.document_loop import document_loop
 from steerkit.document_sweep import document_sweep
 from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
+from steerkit.imports import made_for
 from steerkit.inputs import VignetteText, drawn_prompts
 from steerkit.pictures import healing, pareto, progress, save, survival
 from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, loop, sweep
@@ -218,6 +219,7 @@ def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, st
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
         prior=tuple(store.records(Prior, request.root)) if student else (),
+        vector=made_for(host, request.vector, request.capture.band) if request.vector else None,
         first=direction_of(host, store, request.root) if student else None,
         student=student,
     )

@@ -113,6 +113,8 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     """Where something is baked in: the run that scored the model without it, whose label bias holds here too."""
     direction: Heading = "fresh"
     """Where something is baked in: where the direction comes from."""
+    vector_run: str = ""
+    """Where the direction was made elsewhere: the run that brought or fitted it."""
     attempt: int = 0
     """Counts repetitions of one question (`--again`)."""
     version: str = ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from steerkit.errors import UsageError
 from steerkit.options import common, json_option
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
@@ -12,6 +13,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 @click.command("gate1")
 @click.option("--method", default="svd", show_default=True, help="Steering method (steerkit methods).")
+@click.option("--vector", metavar="FILE|RUN", help="Steer along a direction from a file or another run instead.")
 @click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas).")
 @click.option(
     "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
@@ -33,7 +35,10 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @json_option
 @common("store", "model", "dtype", "device", "seed")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
-def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any) -> int:
+@click.pass_context
+def command(
+    context: click.Context, /, as_json: bool, store: Path, resume: bool, again: bool, vector: str | None, **asked: Any
+) -> int:
     """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
 
     Prints a verdict with its criteria, every known way to fail as observed or not, and the path of a picture.
@@ -42,7 +47,14 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
     from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
-    request = Gate1Request.checked(asked)
+    if vector is None:
+        request = Gate1Request.checked(asked)
+    else:
+        from steerkit.imports import brought
+        from steerkit.session import opened
+
+        _need_no_method(context)
+        request = Gate1Request.checked(asked, *brought(opened(store), vector))
 
     from steerkit.session import answer
 
@@ -50,3 +62,8 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
         document = answer(request, store, resume=resume, again=again, narrator=narrator)
     show(document, as_json)
     return EXIT[document["verdict"]]
+
+
+def _need_no_method(context: click.Context) -> None:
+    if context.get_parameter_source("method") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("a vector brings its method with it, but got --method too; leave one of them out")

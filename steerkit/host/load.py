@@ -73,6 +73,21 @@ def load(name: str, dtype: str = "auto", device: str = "auto", *, trust_remote_c
     return probed(host)
 
 
+def architecture(name: str) -> str:
+    """The model type of a model's configuration, without its weights.
+
+    Raises UsageError for a name nobody can resolve.
+    """
+    from transformers import AutoConfig
+
+    source = _source(name)
+    try:
+        return str(AutoConfig.from_pretrained(source).model_type)
+    except (OSError, ValueError) as error:
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(f"the architecture of {name!r} must be readable from {source}, but: {first}") from error
+
+
 def _source(name: str) -> str:
     if name == embedded.NAME:
         gguf = embedded.gguf_file()

@@ -29,7 +29,7 @@ from steerkit.records import (
     Record,
     Verdict,
 )
-from steerkit.spec import RunSpec, canonical
+from steerkit.spec import RunSpec, canonical, digest
 from steerkit.stages.assemble import gate1_evidence, only
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.dose import calibrate, ladder, widened
@@ -57,6 +57,8 @@ class Gate1Job(Job):
     instrument_config: Any
     prior: tuple[Prior, ...] = ()
     """Where the run starts from a student: the label bias of the model that student was made from."""
+    vector: Fitted | None = None
+    """Where the direction was made elsewhere: that direction."""
     first: Fitted | None = None
     """Where the run starts from a student: the direction that was fitted on that model."""
 
@@ -92,7 +94,8 @@ class _Gate1(Study):
 
     def blocks(self) -> tuple[int, ...]:
         """The steered blocks."""
-        return band(self.job.host, self.job.spec.capture.band)
+        inside = band(self.job.host, self.job.spec.capture.band)
+        return inside if self.job.vector is None else tuple(b for b in inside if b in self.job.vector.states)
 
     def scorer(self) -> Scorer:
         """What every arm is read with."""
@@ -123,7 +126,7 @@ class _Gate1(Study):
         chosen, _ = drawn(self.job.contexts, spec.capture.contexts, spec.seed)
         texts = [context.text for context in chosen]
         captured = capture(self.job.host, self.job.persona, texts, self.blocks())
-        real = self._headed(fit(captured, spec.method, config, self.run))
+        real = self._brought() or self._headed(fit(captured, spec.method, config, self.run))
         seed = spec.seed * 1000
         empty = [
             null
@@ -132,6 +135,14 @@ class _Gate1(Study):
         ]
         self.captured, self.directions = captured, [real, *empty]
         return [record for fitted in self.directions for record in self._kept(fitted, unit)]
+
+    def _brought(self) -> Fitted | None:
+        """The direction that was made elsewhere, at the steered blocks."""
+        vector = self.job.vector
+        if vector is None:
+            return None
+        name = digest(self.run, vector.method, "real")
+        return with_states(vector, direction_id=name, states={block: vector.states[block] for block in self.blocks()})
 
     def _headed(self, fresh: Fitted) -> Fitted:
         """The direction that was asked for: the fresh one, the first one, or the fresh one projected on it."""

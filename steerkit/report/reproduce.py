@@ -31,7 +31,8 @@ def _gate1(run: Run) -> list[str]:
     spec = msgspec.json.decode(run.spec, type=RunSpec)
     preset = QUICK if _quick(spec) else {}
     flag = "--quick" if preset else ""
-    words = ["--method", spec.method, "--trait", spec.trait, "--instrument", spec.instrument, flag]
+    along = ["--vector", spec.vector_run] if spec.vector_run else ["--method", spec.method]
+    words = [*along, "--trait", spec.trait, "--instrument", spec.instrument, flag]
     words += ["--model", spec.model, "--dtype", spec.dtype, "--seed", str(spec.seed)]
     words += [*_personas(spec), *_files(spec)]
     for section, actual, usual in (

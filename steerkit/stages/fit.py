@@ -56,7 +56,9 @@ def layers(captured: Captured, fitted: Fitted, run: str, unit: str) -> list[Dire
             block=block,
             norm=float(step.norm()),
             relative_norm=float(step.norm()) / captured.residual_norm[block],
-            half_split_cosine=_half_split(captured.contrasts[block], fitted) if fitted.kind == "real" else None,
+            half_split_cosine=_half_split(captured.contrasts[block], fitted)
+            if fitted.kind == "real" and fitted.made_here
+            else None,
         )
         for block, step in steps(fitted).items()
     ]

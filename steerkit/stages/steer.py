@@ -22,6 +22,8 @@ class Fitted:
     kind: str
     config: Any
     states: dict[int, State]
+    made_here: bool = True
+    """False for one that was made elsewhere: fitting again on half of the contexts says nothing of it."""
 
 
 Plan = Sequence[tuple[Fitted, Float[Tensor, "row"]]]

@@ -12,10 +12,11 @@ from steerkit import __version__
 from steerkit.errors import UsageError
 from steerkit.host import Host
 from steerkit.host.load import architecture
+from steerkit.host.places import block_of
 from steerkit.pipeline.study import on_device
 from steerkit.records import Calibration, Direction, Run, Unit
 from steerkit.runner import event, find_run
-from steerkit.spec import canonical, digest, run_id, unit_id
+from steerkit.spec import CaptureSpec, canonical, digest, run_id, unit_id
 from steerkit.spec_import import ImportSpec
 from steerkit.stages.capture import band
 from steerkit.stages.fit import states, tensors
@@ -136,14 +137,14 @@ def direction_of_run(store: Store, run: str) -> Vector:
     return replace(vector, model_type=spec.model_type, depth=spec.depth, origin=spec.origin | {"run_id": run})
 
 
-def made_for(host: Host, vector: Vector, fractions: tuple[float, float]) -> Fitted:
+def made_for(host: Host, vector: Vector, capture: CaptureSpec) -> Fitted:
     """The vector as a direction on this model.
 
     Raises UsageError for a vector of another model, as far as can be told, or one without a block inside the band.
     """
     _need_model(host, vector)
-    depth, held = len(host.blocks), {place for place in vector.states}
-    if not held & {*band(host, fractions)} or max(held) >= depth:
+    depth, held = len(host.blocks), {block_of(place) for place in vector.states}
+    if not held & {*band(host, capture)} or max(held) >= depth:
         raise UsageError(
             f"a vector's blocks must be among the {depth} of {host.name} and inside the steered band, but it has "
             f"{sorted(held)}; give --model, or another capture.band"

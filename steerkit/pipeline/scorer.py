@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from steerkit.errors import RunError
 from steerkit.host import Edits, Host, text_ids
 from steerkit.inputs import VignetteText
 from steerkit.plugins import load
-from steerkit.records import Arm, ArmKind, Record
+from steerkit.records import Answer, Arm, ArmKind, Record
 from steerkit.spec import RunSpec, digest
 from steerkit.stages.score import answers
 from steerkit.stages.steer import Fitted, uniform
@@ -32,6 +33,8 @@ class Scorer:
     config: Any
     run: str
     first_block: int
+    part: str = ""
+    """What tells the arms of one set of vignettes from those of another set in the same run."""
     _prepared: Any = field(default=None, repr=False)
 
     def score(
@@ -49,7 +52,7 @@ class Scorer:
         arm = Arm(
             run_id=self.run,
             unit_id=unit,
-            arm_id=arm_id(self.run, kind, fitted, dose, adapter_id),
+            arm_id=arm_id(self.run, kind, fitted, dose, adapter_id, *([self.part] if self.part else [])),
             kind=kind,
             method=fitted.method if fitted else "none",
             direction_id=fitted.direction_id if fitted else None,
@@ -84,7 +87,13 @@ class Scorer:
         return digest([text_ids(self.host, vignette.text) for vignette in self.vignettes])
 
 
-def arm_id(run: str, kind: ArmKind, fitted: Fitted | None, dose: float, adapter_id: str | None) -> str:
+def arm_id(run: str, kind: ArmKind, fitted: Fitted | None, dose: float, adapter_id: str | None, *part: str) -> str:
     """The name of an arm of a run."""
-    parts = (run, kind, fitted and fitted.direction_id, dose)
+    parts = (run, kind, fitted and fitted.direction_id, dose, *part)
     return digest(*parts) if adapter_id is None else digest(*parts, adapter_id)
+
+
+def need_finite(base: Sequence[Answer]) -> None:
+    """Raise RunError when the base's own answers are not finite: nothing can be compared with it."""
+    if any(answer.outside_mass != answer.outside_mass for answer in base):
+        raise RunError("the base's answers must be finite, but the model gave NaN; try --dtype float32")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from steerkit.contrast import State
 from steerkit.errors import UsageError
+from steerkit.host.places import Place, block_of
 from steerkit.plugins import load_method
 from steerkit.stages.steer import Fitted
 
@@ -28,7 +29,7 @@ class Vector:
     form: str
     method: str
     config: dict[str, Any]
-    states: dict[int, State]
+    states: dict[Place, State]
     model: str = ""
     model_type: str = ""
     fingerprint: str = ""
@@ -68,7 +69,7 @@ def added(vector: Vector) -> dict[int, Float[Tensor, "dim"]]:
     Raises UsageError for a method whose effect depends on the activation, or that acts elsewhere.
     """
     method, config = load_method(vector.method), vector.settings()
-    steps = {place: method.step(state, config).float() for place, state in vector.states.items()}
+    steps = {block_of(place): method.step(state, config).float() for place, state in vector.states.items()}
     for block, step in steps.items():
         if method.SITE != "residual" or not _only_adds(vector, block, step):
             raise UsageError(
@@ -88,7 +89,7 @@ def _only_adds(vector: Vector, block: int, step: Tensor) -> bool:
     return torch.allclose(moved, (strength[:, None, None] * step).expand_as(moved), rtol=1e-4, atol=1e-6)
 
 
-def vectors_of(steps: dict[int, Tensor]) -> dict[int, State]:
+def vectors_of(steps: dict[int, Tensor]) -> dict[Place, State]:
     """States of the method `imported`.
 
     Raises UsageError for vectors of different lengths, none at all, or one that is not finite or zero.

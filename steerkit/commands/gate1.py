@@ -23,6 +23,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
+@click.option("--blocks", metavar="FIRST-LAST|stored", help="Steered blocks; stored: those that `layers` chose.")
 @click.option(
     "--quick", is_flag=True, help="A stratified 70 vignettes and fewer arms: a first look in a minute or two."
 )
@@ -37,7 +38,15 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
 @click.pass_context
 def command(
-    context: click.Context, /, as_json: bool, store: Path, resume: bool, again: bool, vector: str | None, **asked: Any
+    context: click.Context,
+    /,
+    as_json: bool,
+    store: Path,
+    resume: bool,
+    again: bool,
+    vector: str | None,
+    blocks: str | None,
+    **asked: Any,
 ) -> int:
     """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
 
@@ -47,6 +56,12 @@ def command(
     from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
+    if blocks is not None:
+        from steerkit.session import steered_blocks
+
+        setting, where = steered_blocks(store, blocks, asked)
+        asked["settings"] = (*asked["settings"], setting)
+        click.echo(where, err=True)
     if vector is None:
         request = Gate1Request.checked(asked)
     else:

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from steerkit.evidence import PartEvidence, PointEvidence
 from steerkit.gates._arms import surgical_excess
 from steerkit.metrics import SMALLEST_SHIFT, Draws, measure, selectivity
 from steerkit.stats import Interval, Resamples, front_probability, interval, permutation_p, resample, seed_weights
 
+Places = Float[np.ndarray, "resample point"]
+SeedWeights = Float[np.ndarray, "resample seed"]
 MOVES = ("d_target", "d_auth", "d_care", "d_fairness", "d_loyalty", "d_authority", "d_sanctity", "d_liberty")
 QUANTITIES = (*MOVES, "d_social_norms", "d_marginal", "d_clr", "separation", "coherence", "d_coherence", "coh_cost")
 PAIRED = ("gated_selectivity", "si_flips", "selectivity_on", "selectivity_off")
@@ -66,7 +69,7 @@ def null_moves(part: PartEvidence) -> dict[float, list[float]]:
 
 
 def _weighed(
-    part: PartEvidence, point: PointEvidence, draw: Resamples, weights: Draws, moved: Mapping[float, list[float]]
+    part: PartEvidence, point: PointEvidence, draw: Resamples, weights: SeedWeights, moved: Mapping[float, list[float]]
 ) -> Weighed:
     shared = (part.base, part.labels, part.target, part.sign, draw)
     arms = [measure(reading.plus, *shared) for reading in point.readings]
@@ -84,14 +87,14 @@ def _weighed(
     return Weighed(point, kept, permutation_p(separation, nulls) if nulls and np.isfinite(separation) else None)
 
 
-def _over_seeds(draws: Sequence[Draws], weights: Draws) -> Draws:
+def _over_seeds(draws: Sequence[Draws], weights: SeedWeights) -> Draws:
     """The mean over the drawn seeds, per resample; a seed that is undefined makes it undefined where it is drawn."""
     values = np.stack(draws, axis=1)
     total = np.where(weights > 0, weights * values, 0.0).sum(axis=1)
     return np.asarray(total / weights.sum(axis=1))
 
 
-def plane(points: Sequence[Weighed], resolution: float) -> tuple[Draws, Draws]:
+def plane(points: Sequence[Weighed], resolution: float) -> tuple[Places, Places]:
     """Cost (fraction of answer mass lost, at least 0) and gain (separation, nats), `[resample point]`.
 
     Costs are rounded to `resolution`, and more answer mass than the base's is no gain in coherence: differences below

@@ -22,6 +22,7 @@ from steerkit.errors import UsageError
 from steerkit.host import Host, edited
 from steerkit.imports import direction_of_run, made_for, take_in
 from steerkit.records import Run
+from steerkit.spec import CaptureSpec
 from steerkit.stages.fit import tensors
 from steerkit.stages.steer import uniform
 from steerkit.store import Store
@@ -29,7 +30,7 @@ from steerkit.testing import planted
 from steerkit.vectors import Vector, read, write
 
 WIDTH, BLOCKS = 32, (1, 3)
-ALL = (0.0, 1.0)
+ALL = CaptureSpec(band=(0.0, 1.0))
 PROBE = {
     "schema_version": "3",
     "layer": "3",
@@ -317,7 +318,7 @@ def test_what_cannot_be_compared_is_not_held_against_it(host: Host) -> None:
     other_dtype = adding(fingerprint="other", dtype="bfloat16", model_type="llama", depth=4)
     assert [*made_for(host, other_dtype, ALL).states] == [*BLOCKS]
     assert [*made_for(host, adding(fingerprint="x", dtype="float32", depth=9).anonymous(), ALL).states] == [*BLOCKS]
-    assert [*made_for(host, adding(), (0.5, 1.0)).states] == [*BLOCKS]
+    assert [*made_for(host, adding(), CaptureSpec(band=(0.5, 1.0))).states] == [*BLOCKS]
 
 
 # -- in the store ------------------------------------------------------------------------------------------------------

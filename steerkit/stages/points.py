@@ -2,7 +2,7 @@
 
 A resample draws vignettes and, independently, seeds; every method of a resample is read on the same vignettes and the
 same seeds, so that two methods are compared pair by pair. A quantity is averaged over the drawn seeds; ratios are taken
-of averages. Source of the two-way resampling: Owen 2007, 0712.1111 (the pigeonhole bootstrap).
+of averages. Source of the two-way resampling: Owen 2007, doi 10.1214/07-AOAS122 (the pigeonhole bootstrap).
 """
 
 from collections.abc import Mapping, Sequence

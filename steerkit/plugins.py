@@ -158,7 +158,7 @@ def load(kind: Kind, name: str) -> Any:
         for trouble in clashes(kind):
             if trouble.name == name:
                 raise UsageError(trouble.fault)
-        raise unknown(kind.removesuffix("s"), name, known)
+        raise unknown(kind.removesuffix("s"), name, sources(kind))
     if known[name].startswith(f"{LITE}."):
         from steerkit.methods import _steering_lite
 

@@ -14,7 +14,7 @@ from steerkit.inputs import Context, Dilemma, VignetteText, drawn, need, stratif
 from steerkit.personas import Persona, load_personas
 from steerkit.plugins import Kind, load
 from steerkit.spec import CaptureSpec, DoseSpec, Heading, RunSpec, Setting, canonical, digest
-from steerkit.vectors.base import Vector
+from steerkit.vectors.base import IMPORTED, Vector
 
 SECTIONS = ("method", "instrument", "gate", "dose", "capture")
 
@@ -139,6 +139,8 @@ class Gate1Request:
             raise UsageError("--quick and --thorough exclude each other; give one")
         preset = QUICK if asked["quick"] else THOROUGH if asked["thorough"] else {}
         given = split(asked["settings"])
+        if vector is None and asked["method"] == IMPORTED:
+            raise UsageError(f"the method {IMPORTED!r} comes with a vector; give --vector FILE in place of --method")
         if vector is not None:
             asked, given = _about(vector, asked, given)
         traits = load_personas(asked["personas"])

@@ -14,7 +14,6 @@ from steerkit.methods import mean_mass
 from steerkit.plugins import Method, load_method, sources
 from steerkit.testing import MethodContract
 
-
 OURS = [name for name in sources("methods") if not name.startswith("lite.")]
 
 

@@ -357,3 +357,5 @@ def test_the_commands_say_what_they_did_and_what_is_wrong(
     assert "needs a run that was calibrated" in capsys.readouterr().err
     assert cli.main(["gate1", "--vector", "ours.safetensors", "--method", "svd"]) == 2
     assert "a vector brings its method with it, but got --method too" in capsys.readouterr().err
+    assert cli.main(["gate1", "--method", "imported"]) == 2
+    assert "the method 'imported' comes with a vector; give --vector FILE" in capsys.readouterr().err

@@ -106,6 +106,12 @@ def _linear(host: Host, block: int, names: Sequence[str]) -> str:
     )
 
 
+def block_path(host: Host, block: int) -> str:
+    """A block's name among the model's modules."""
+    names: list[str] = [name for name, module in host.model.named_modules() if module is host.blocks[block]]
+    return names[0]
+
+
 def readers(host: Host, block: int, norm: str) -> list[str]:
     """The Linears of a block that read what one of its norms writes."""
     return traced(host, [block])[block].readers[norm]

@@ -15,9 +15,11 @@ import torch
 from msgspec.structs import replace
 
 from steerkit import inputs
+from steerkit.contrast import State
 from steerkit.filters import Background
 from steerkit.host import Host, Writing, chat_ids, edited, generate
 from steerkit.host.load import DTYPES, matmul_rate
+from steerkit.host.places import Place
 from steerkit.host.sampling import Sampling
 from steerkit.instruments import fewshot
 from steerkit.personas import load_personas
@@ -145,7 +147,7 @@ def _first_number(process: "subprocess.Popen[str]", start: float) -> float | Non
 def _scoring(host: Host, rate: float) -> dict[str, float]:
     vignettes = [vignette.text for vignette in inputs.vignettes()]
     config = fewshot.Config()
-    first = band(host, CaptureSpec().band)[0]
+    first = band(host, CaptureSpec())[0]
     prepared = fewshot.prepare(host, vignettes, config, system=None, first_block=first)
     some = fewshot.prepare(host, vignettes[:PLAIN_VIGNETTES], config, system=None, first_block=first)
     fast, read = _timed(lambda: fewshot.read(host, prepared, {}))
@@ -215,8 +217,8 @@ def _sampled(rows: int) -> Writing:
 def _bench_direction(host: Host) -> Fitted:
     """A random push at the blocks that are steered by default, weak enough that texts run to their cap."""
     draw = torch.Generator().manual_seed(0)
-    states = {
-        block: {"vector": torch.randn(host.width, generator=draw) / 10} for block in band(host, CaptureSpec().band)
+    states: dict[Place, State] = {
+        block: {"vector": torch.randn(host.width, generator=draw) / 10} for block in band(host, CaptureSpec())
     }
     return Fitted("bench", "svd", "random", load_method("svd").Config(), states)
 

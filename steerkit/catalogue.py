@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from steerkit.errors import UsageError
-from steerkit.plugins import sources
+from steerkit.plugins import LITE, LITE_SITES, sources
 
 COLUMNS = ("name", "bakeable", "site", "source")
+BRIDGE = "steerkit.methods._steering_lite"
+CITED = re.compile(r"https?://[^\s)>\]]+")
+"""The first address in a docstring of steering-lite."""
 MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=<!-- /methods -->)", re.DOTALL)
 
 
@@ -58,7 +61,26 @@ def _texts(tree: ast.Module) -> dict[str, str]:
     return texts
 
 
+def _lite_row(name: str, module: str) -> MethodRow:
+    """A method of steering-lite, of which its docstring and its class say everything."""
+    tree = _parsed(name, module)
+    text = ast.get_docstring(tree) or ""
+    members = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    cited = CITED.search(text)
+    return MethodRow(
+        name=name,
+        module=module,
+        idea=text.partition("\n")[0],
+        bakeable=False,
+        not_bakeable=_texts(_parsed(name, BRIDGE))["NOT_BAKEABLE"],
+        site=next((place for member, place in LITE_SITES if member in members), "residual"),
+        source=cited.group() if cited else "https://github.com/wassname/steering-lite",
+    )
+
+
 def _row(name: str, module: str) -> MethodRow:
+    if module.startswith(f"{LITE}."):
+        return _lite_row(name, module)
     tree = _parsed(name, module)
     texts = _texts(tree)
     lines = (ast.get_docstring(tree) or "").splitlines() or [""]

@@ -17,9 +17,9 @@ class Contrast:
     """Activations of the same contexts under the positive and the negative persona, at one site.
 
     `positive`, `negative`: `[pair dim]`, float32; row i of both comes from context i.
-    `weight`, `bias`: where the site is a Linear's output, that Linear's, `[dim inputs]` and `[dim]`, float32. At the site
-    'weighted' the weight is `[n dim]`: a root R of the blocks' common Gram matrix, R'R = sum of W'W over the Linears that
-    read the residual stream and of WW' over those that write to it. None elsewhere; a Linear may have no bias.
+    `weight`, `bias`: where the site is a Linear's output, that Linear's, `[dim inputs]` and `[dim]`, float32. At the
+    site 'weighted' the weight is `[n dim]`: a root R of the blocks' common Gram matrix, R'R = sum of W'W over Linears
+    that read the residual stream and of WW' over those that write to it. None elsewhere; a Linear may have no bias.
     `prompts`, `topics`: at the site 'conditional', the mean activation of each whole prompt without a persona,
     `[prompt dim]`, float32, and its category; None and empty elsewhere.
     """

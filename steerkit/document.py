@@ -5,7 +5,20 @@ from typing import Any
 
 import msgspec
 
-from steerkit.records import FOUNDATIONS, Arm, Calibration, Completion, Effect, Picture, Record, Run, Unit, Verdict
+from steerkit.records import (
+    FOUNDATIONS,
+    Arm,
+    Calibration,
+    Completion,
+    Direction,
+    DirectionLayer,
+    Effect,
+    Picture,
+    Record,
+    Run,
+    Unit,
+    Verdict,
+)
 from steerkit.spec import RunSpec
 from steerkit.stages.assemble import only
 
@@ -23,12 +36,19 @@ def document(records: Sequence[Record], store: str, pictures: Sequence[str]) -> 
         **outline(records, store, pictures),
         "target": spec.target,
         "sign": spec.sign,
+        "blocks": _blocks(records),
         "operating_dose": operating.value if operating else None,
         "p_null": operating.p_null if operating else _best_p(effects.values()),
         "calibration": _calibration(calibration),
         "arms": [arm_row(arm, effects) for arm in in_order(only(Arm, records))],
         "texts": [_text(text) for text in only(Completion, records)],
     }
+
+
+def _blocks(records: Sequence[Record]) -> list[int]:
+    """The steered blocks."""
+    real = {direction.direction_id for direction in only(Direction, records) if direction.kind == "real"}
+    return sorted({layer.block for layer in only(DirectionLayer, records) if layer.direction_id in real})
 
 
 def outline(records: Sequence[Record], store: str, pictures: Sequence[str]) -> dict[str, Any]:

@@ -223,3 +223,38 @@ class LoopEvidence:
     rounds: tuple[RoundEvidence, ...]
     wanted: int
     seed: int
+
+
+@dataclass(frozen=True)
+class ReadingEvidence:
+    """One direction at a dose and, where it was read, at the opposite one."""
+
+    plus: ArmEvidence
+    minus: ArmEvidence | None
+
+
+@dataclass(frozen=True)
+class PointEvidence:
+    """One method at one dose; a reading per seed, or a single one of what has no seeds (`dose` None: the prompt)."""
+
+    point_id: str
+    method: str
+    dose: float | None
+    readings: tuple[ReadingEvidence, ...]
+
+
+@dataclass(frozen=True)
+class PartEvidence:
+    """All points over one part of the vignettes, every arm on the same rows as `base`.
+
+    The label bias is measured on the base's answers to this part alone. `nulls`: random and label-shuffled directions,
+    which all methods are held against.
+    """
+
+    target: str
+    sign: int
+    along: tuple[str, ...]
+    labels: tuple[str, ...]
+    base: ArmEvidence
+    points: tuple[PointEvidence, ...]
+    nulls: tuple[ArmEvidence, ...]

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -12,7 +12,11 @@ from steerkit import __version__
 from steerkit.durable import durable_folder, sync, write
 from steerkit.errors import RunError, UsageError
 from steerkit.host import Host
+from steerkit.host.biases import biases_held
+from steerkit.host.load import reread
 from steerkit.stages.bake import Stack, adapter_files, baked, widened
+from steerkit.stages.fold import Gap, NotFoldable, folded, folding, gap, logits, steered_logits
+from steerkit.stages.steer import Fitted
 
 LINEAGE = "steerkit.json"
 """The file beside the weights that says what they are made of."""
@@ -30,6 +34,46 @@ def save_model(
         host.model.save_pretrained(aside)
         host.tokenizer.save_pretrained(aside)
         _write_lineage(host, stack, aside, gates)
+
+
+def save_steered(
+    host: Host,
+    fitted: Fitted,
+    strength: float,
+    folder: Path,
+    texts: Sequence[Sequence[int]],
+    made_of: Mapping[str, object],
+) -> Gap:
+    """Write a steered model as a plain model folder in float32, and prove it: read back by transformers alone, it must
+    say what the steered one says. Returns how far the two are apart.
+
+    Raises NotFoldable where the weights cannot hold it exactly, RunError where the configuration cannot say so, the
+    folder reads back as another model, or the disk refuses; UsageError for a folder that holds something.
+    """
+    with whole_folder(folder) as aside, widened(host):
+        found = folding(host, fitted, strength)
+        apart = gap(host, fitted, strength, found, texts)
+        if not apart.exact:
+            reason = found.inexact[0] if found.inexact else "the method's bake() is at fault"
+            raise NotFoldable(
+                f"a folder must say what the steered model says, but folded into weights {fitted.method!r} is only an "
+                f"approximation here (logits off by {apart.logit:.2g}, KL {apart.kl:.2g} nats per token): {reason}"
+            )
+        steered = steered_logits(host, fitted, strength, texts)
+        fresh = found.new_biases(host)
+        with biases_held(host, fresh), folded(host, found):
+            host.model.save_pretrained(aside)
+            host.tokenizer.save_pretrained(aside)
+        write(aside / LINEAGE, json.dumps({"steerkit": __version__, "base": host.name, **made_of}, indent=2).encode())
+        read_back = reread(aside, host)
+        apart = Gap.between(steered, [logits(read_back, text) for text in texts])
+        if not apart.exact:
+            raise RunError(
+                "the folder must read back as the steered model, but its logits are off by "
+                f"{apart.logit:.2g}: {type(host.model).__name__} drops what was written; heal instead (steerkit gate2, "
+                "gate3, bake)"
+            )
+    return apart
 
 
 def save_adapter(

@@ -102,6 +102,15 @@ def stratified(rows: tuple[VignetteText, ...], count: int | None) -> tuple[Vigne
     return tuple(chosen)
 
 
+def halves(rows: tuple[VignetteText, ...], seed: int) -> tuple[tuple[VignetteText, ...], tuple[VignetteText, ...]]:
+    """Two halves with every foundation as often in both, drawn at random; where one is odd, the first has one more."""
+    first: set[str] = set()
+    for name in FOUNDATIONS:
+        own = [row.id for row in rows if row.foundation == name]
+        first.update(random.Random(f"{seed} {name}").sample(own, (len(own) + 1) // 2))
+    return tuple(row for row in rows if row.id in first), tuple(row for row in rows if row.id not in first)
+
+
 def need(rows: tuple[VignetteText, ...], foundation: str) -> None:
     """Raise UsageError unless the target foundation is there, often enough to be averaged."""
     found = sum(row.foundation == foundation for row in rows)
@@ -118,6 +127,28 @@ def drawn(rows: tuple[Context, ...], count: int, seed: int) -> tuple[tuple[Conte
         raise UsageError(f"contexts must be between 2 and the {len(rows)} there are, but got {count}")
     order = random.Random(seed).sample(range(len(rows)), len(rows))
     return tuple(rows[i] for i in order[:count]), tuple(rows[i] for i in order[count:])
+
+
+def drawn_apart(
+    rows: tuple[Context, ...], count: int, seeds: int, spare: int, seed: int
+) -> tuple[tuple[tuple[Context, ...], ...], tuple[Context, ...]]:
+    """`seeds` draws of `count` contexts each, and `spare` that are in none of them.
+
+    Draws share contexts only where there are too few to keep them apart. Raises UsageError for fewer than one needs.
+    """
+    if not 2 <= count <= len(rows) - spare:
+        raise UsageError(
+            f"contexts must be between 2 and the {len(rows)} there are less the {spare} that doses are matched on, "
+            f"but got {count}"
+        )
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    rest = order[spare:]
+    apart = seeds * count <= len(rest)
+    draws = [
+        rest[turn * count : (turn + 1) * count] if apart else random.Random(f"{seed} {turn}").sample(rest, count)
+        for turn in range(seeds)
+    ]
+    return tuple(tuple(rows[i] for i in draw) for draw in draws), tuple(rows[i] for i in order[:spare])
 
 
 def drawn_prompts(prompts: tuple[Dilemma, ...], count: int, seed: int) -> tuple[Dilemma, ...]:

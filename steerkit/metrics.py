@@ -115,6 +115,46 @@ def measure(
     )
 
 
+OFF_TARGET_WEIGHT = 0.1
+"""How much what moves beside the target counts against a selective method."""
+
+
+def selectivity(
+    plus: ArmEvidence,
+    minus: ArmEvidence,
+    base: ArmEvidence,
+    labels: Sequence[str],
+    target: str,
+    sign: int,
+    draw: Resamples,
+) -> dict[str, Draws]:
+    """How much of what a direction does it does to the target, from its two opposite doses, per resample.
+
+    on                = sign * mean over rows of (clr_target(plus) - clr_target(minus))     nats
+    off               = mean over the other six of |the same|                               nats
+    gated_selectivity = (on - 0.1 off) * coh^2, coh = min(1, min(mass(plus), mass(minus)) / mass(base))
+    si_flips          = sign * (pick rate of the target (plus) - pick rate (minus)), over the target's rows, -1 to 1
+
+    clr is the log-probability less the mean of all seven. Magnitude is evidence, flips are behaviour.
+    """
+    both = scorable(plus) & scorable(minus)
+    floored = [np.maximum(arm.choice, FLOOR) for arm in (plus, minus)]
+    apart = np.subtract(*(side - side.mean(axis=1, keepdims=True) for side in floored))
+    moved = draw.means(apart, np.broadcast_to(both[:, None], apart.shape))
+    goal, own = FOUNDATIONS.index(target), np.asarray(labels) == target
+    on, off = sign * moved[:, goal], np.abs(np.delete(moved, goal, axis=1)).mean(axis=1)
+    everywhere = np.ones(len(own), bool)
+    masses = [draw.mean(np.nan_to_num(arm.mass, nan=0.0), everywhere) for arm in (plus, minus, base)]
+    coherence = np.minimum(1.0, _ratio(np.minimum(masses[0], masses[1]), masses[2]))
+    picked = [draw.mean((picks(arm) == goal).astype(float), own) for arm in (plus, minus)]
+    return {
+        "selectivity_on": on,
+        "selectivity_off": off,
+        "gated_selectivity": (on - OFF_TARGET_WEIGHT * off) * coherence**2,
+        "si_flips": sign * (picked[0] - picked[1]),
+    }
+
+
 def _diagonal(choice: Float[np.ndarray, "vignette 7"], foundation: str, floor: float) -> Float[np.ndarray, "vignette"]:
     return np.asarray(np.maximum(choice[:, FOUNDATIONS.index(foundation)], floor))
 

@@ -83,3 +83,33 @@ def form_options(function: Decorated) -> Decorated:
     """--csv and --json as one value, `form`; the last one given counts, and without either it is None: a table."""
     function = click.option("--json", "form", flag_value="json", help="A JSON list of one object per row.")(function)
     return click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header.")(function)
+
+
+CONTEST: tuple[Decorator, ...] = (
+    click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas)."),
+    click.option(
+        "--dose-scale",
+        default="p95-kl",
+        show_default=True,
+        metavar="p95-kl|rmse-kl|answer-mass",
+        help="What doses are amounts of: KL per token (nats), or the fraction of answer mass lost.",
+    ),
+    click.option(
+        "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
+    ),
+    click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML)."),
+    click.option("--vignettes", type=click.Path(path_type=Path), help="Your own vignettes (JSONL)."),
+    click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL)."),
+    click.option(
+        "--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts."
+    ),
+    click.option("--quick", is_flag=True, help="A stratified 70 vignettes and shorter measurements of doses."),
+    click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting."),
+)
+
+
+def contest_options(function: Decorated) -> Decorated:
+    """The options that a comparison of methods and a scan of layers share."""
+    for decorate in reversed(CONTEST):
+        function = decorate(function)
+    return function

@@ -69,7 +69,7 @@ def pareto(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     points = _points(document)
     shown = Shown(document, points, broken)
     doses = [*(point for point in points if point["group"] in ("steered", "opposite")), ORIGIN]
-    return _finished(alt.layer(*shown.layers(doses, points, [])).properties(title=_title(document)))
+    return finished(alt.layer(*shown.layers(doses, points, [])).properties(title=_title(document)))
 
 
 def survival(document: Mapping[str, Any]) -> Any:
@@ -113,7 +113,7 @@ def healing(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     plane = alt.layer(*shown.layers([*steered, ORIGIN], raw, shown.arrows(origin)))
     whole = alt.vconcat(plane, *_training(document))
     whole = whole.resolve_scale(color="independent", shape="independent", strokeDash="independent")
-    return _finished(whole.properties(title=_healing_title(document)))
+    return finished(whole.properties(title=_healing_title(document)))
 
 
 class Shown:
@@ -125,9 +125,9 @@ class Shown:
         costs = (*known["cost"], *known["cost_low"], *known["cost_high"], 0.0, self.floor)
         gains = (*known["gain"], *known["gain_low"], *known["gain_high"], 0.0)
         self.plane = Plane.around(costs, gains, WIDTH, HEIGHT)
-        self.x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=_fixed(self.plane.x))
+        self.x = alt.X("cost:Q", title="coherence cost: answer mass lost, relative to base", scale=fixed(self.plane.x))
         gain = visible(f"shift of {document['target']} towards the trait (nats)")
-        self.y = alt.Y("gain:Q", title=gain, scale=_fixed(self.plane.y))
+        self.y = alt.Y("gain:Q", title=gain, scale=fixed(self.plane.y))
         present = {point["group"] for point in points}
         named = {name: how for name, how in GROUPS.items() if name in present}
         legend = alt.Legend(symbolOpacity=1)
@@ -139,7 +139,7 @@ class Shown:
         """From the ground up: regions, lines, intervals, arrows, marks and the doses' labels."""
         stairs = front(raw)
         lines = [*self._lines(path, stairs, arrows)]
-        drawn = [self._broken(), _axis(), _cloud(raw), self._path(path), self._front(stairs), self._intervals()]
+        drawn = [self._broken(), zero_line(), _cloud(raw), self._path(path), self._front(stairs), self._intervals()]
         drawn += [*self._arrows(arrows), self._marks(), self._labels(arrows, lines)]
         return [layer.properties(width=WIDTH, height=HEIGHT) for layer in drawn if layer is not None]
 
@@ -164,38 +164,38 @@ class Shown:
     def _arrows(self, arrows: Sequence[Point]) -> list[Any]:
         if not arrows:
             return []
-        chart = alt.Chart(_data(arrows)).encode(color=self.colour)
+        chart = alt.Chart(inline(arrows)).encode(color=self.colour)
         line = chart.mark_rule(strokeWidth=1.6).encode(x=self.x, y=self.y, x2="to_cost", y2="to_gain")
         head = chart.mark_point(shape="triangle", filled=True, size=75, opacity=1)
         # A scale from degrees to themselves: without one, the largest angle would become a full turn.
         turned = alt.Angle("angle:Q", scale=alt.Scale(domain=[-180, 180], range=[-180, 180]), legend=None)
-        return [line, head.encode(x=_as(self.x, "to_cost"), y=_as(self.y, "to_gain"), angle=turned)]
+        return [line, head.encode(x=on_column(self.x, "to_cost"), y=on_column(self.y, "to_gain"), angle=turned)]
 
     def _broken(self) -> Any:
         """The region where answers have fallen apart, with its name."""
-        chart = alt.Chart(_data([{"from": self.floor, "to": self.plane.x[1], "name": "broken"}]))
-        area = chart.mark_rect(color="#CC79A7", opacity=0.10).encode(x=_as(self.x, "from"), x2="to")
+        chart = alt.Chart(inline([{"from": self.floor, "to": self.plane.x[1], "name": "broken"}]))
+        area = chart.mark_rect(color="#CC79A7", opacity=0.10).encode(x=on_column(self.x, "from"), x2="to")
         name = chart.mark_text(align="left", dx=4, color="#9A5580", fontStyle="italic")
-        return alt.layer(area, name.encode(x=_as(self.x, "from"), y=alt.value(12), text="name:N"))
+        return alt.layer(area, name.encode(x=on_column(self.x, "from"), y=alt.value(12), text="name:N"))
 
     def _path(self, steered: Sequence[Point]) -> Any:
-        line = alt.Chart(_data(steered)).mark_line(color=RAW["steered"][0], opacity=0.5)
+        line = alt.Chart(inline(steered)).mark_line(color=RAW["steered"][0], opacity=0.5)
         return line.encode(x=self.x, y=self.y, order="dose:Q")
 
     def _front(self, stairs: Sequence[Point]) -> Any:
-        line = alt.Chart(_data(stairs)).mark_line(interpolate="step-after", color=INK, strokeWidth=1.2)
+        line = alt.Chart(inline(stairs)).mark_line(interpolate="step-after", color=INK, strokeWidth=1.2)
         return line.encode(x=self.x, y=self.y)
 
     def _intervals(self) -> Any:
         known = [p for p in self.points if p["gain_low"] is not None and p["cost_low"] is not None]
-        rule = alt.Chart(_data(known)).mark_rule(opacity=0.45).encode(color=self.colour)
-        upright = rule.encode(x=self.x, y=_as(self.y, "gain_low"), y2="gain_high:Q")
-        return alt.layer(upright, rule.encode(x=_as(self.x, "cost_low"), x2="cost_high:Q", y=self.y))
+        rule = alt.Chart(inline(known)).mark_rule(opacity=0.45).encode(color=self.colour)
+        upright = rule.encode(x=self.x, y=on_column(self.y, "gain_low"), y2="gain_high:Q")
+        return alt.layer(upright, rule.encode(x=on_column(self.x, "cost_low"), x2="cost_high:Q", y=self.y))
 
     def _marks(self) -> Any:
         # What was trained lies on top, the healed student topmost.
         ranked = sorted(self.points, key=lambda p: (p["group"] in STUDENTS, p["group"] == "healed"))
-        mark = alt.Chart(_data(ranked)).mark_point(filled=True, size=75, opacity=1, stroke=PAPER, strokeWidth=0.8)
+        mark = alt.Chart(inline(ranked)).mark_point(filled=True, size=75, opacity=1, stroke=PAPER, strokeWidth=0.8)
         return mark.encode(x=self.x, y=self.y, color=self.colour, shape=self.shape)
 
     def _labels(self, arrows: Sequence[Point], lines: Sequence[Line]) -> Any:
@@ -205,7 +205,7 @@ class Shown:
         marks += [self.plane.pixel(arrow["to_cost"], arrow["to_gain"]) for arrow in arrows]
         middles = self.plane.labels([(p["cost"], p["gain"], p["label"]) for p in named], marks, lines)
         placed = [{"cost": x, "gain": y, "label": p["label"]} for p, (x, y) in zip(named, middles, strict=True)]
-        text = alt.Chart(_data(placed)).mark_text(fontSize=10, align="center", baseline="middle")
+        text = alt.Chart(inline(placed)).mark_text(fontSize=10, align="center", baseline="middle")
         return text.encode(x=self.x, y=self.y, text="label:N")
 
     def _lines(self, path: Sequence[Point], stairs: Sequence[Point], arrows: Sequence[Point]) -> Iterator[Line]:
@@ -230,7 +230,7 @@ def _training(document: Mapping[str, Any]) -> list[Any]:
     adapters = sorted((a for a in document["adapters"] if a["curve"]), key=lambda a: a["role"] == "plain")
     if not adapters:
         return []
-    data = _data([{"adapter": adapter["role"], **step} for adapter in adapters for step in adapter["curve"]])
+    data = inline([{"adapter": adapter["role"], **step} for adapter in adapters for step in adapter["curve"]])
     roles = list(dict.fromkeys(adapter["role"] for adapter in adapters))
     colours = [STUDENTS[role][0] if role in STUDENTS else OTHER for role in roles]
     dashes = [[5, 3] if role == "plain" else [1, 0] for role in roles]
@@ -242,7 +242,7 @@ def _training(document: Mapping[str, Any]) -> list[Any]:
     aggregate = document["aggregate"]
     apart = line.encode(y=alt.Y(f"d_{aggregate}:Q", title=f"divergence, {aggregate} (nats)"))
     taus = [{"tau": a["tau"]} for a in adapters if a["role"] == "healed" and a["tau"] is not None]
-    begins = alt.Chart(_data(taus)).mark_rule(strokeDash=[2, 3], color=INK).encode(y="tau:Q")
+    begins = alt.Chart(inline(taus)).mark_rule(strokeDash=[2, 3], color=INK).encode(y="tau:Q")
     size = {"width": 280, "height": 160}
     return [alt.hconcat(nll.properties(**size), alt.layer(apart, begins).properties(**size))]
 
@@ -264,7 +264,7 @@ def progress(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     """A loop: its students on the Pareto plane of raw steering, over trait and coherence by round."""
     plane = _loop_plane(document, broken)
     whole = alt.vconcat(plane, *_by_round(document)).resolve_scale(color="independent", shape="independent")
-    return _finished(whole.properties(title=_loop_title(document)))
+    return finished(whole.properties(title=_loop_title(document)))
 
 
 def _loop_plane(document: Mapping[str, Any], broken: float) -> Any:
@@ -296,16 +296,16 @@ def _by_round(document: Mapping[str, Any]) -> list[Any]:
     palette = alt.Scale(domain=[*names.values()], range=[STUDENTS["healed"][0], RAW["prompt"][0]])
     colour = alt.Color("foundation:N", scale=palette, title="foundation")
     moves = alt.Y("nats:Q", title="shift from base (nats)")
-    moved = alt.Chart(_data(shifts)).mark_line(point=True).encode(x=x, y=moves, color=colour)
+    moved = alt.Chart(inline(shifts)).mark_line(point=True).encode(x=x, y=moves, color=colour)
     held = alt.Y("coherence:Q", title="coherence", scale=alt.Scale(zero=False))
-    chart = alt.Chart(_data(rows)).encode(x=x)
+    chart = alt.Chart(inline(rows)).encode(x=x)
     rule = chart.mark_rule(opacity=0.6)
-    shift = rule.encode(y=_as(moves, "d_target_low"), y2="d_target_high:Q")
-    whole = rule.encode(y=_as(held, "coherence_low"), y2="coherence_high:Q")
+    shift = rule.encode(y=on_column(moves, "d_target_low"), y2="d_target_high:Q")
+    whole = rule.encode(y=on_column(held, "coherence_low"), y2="coherence_high:Q")
     line = chart.mark_line(point={"color": INK}, color=INK).encode(y=held)
-    floor = alt.Chart(_data([{"floor": document["floor"]}])).mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0])
+    floor = alt.Chart(inline([{"floor": document["floor"]}])).mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0])
     size = {"width": WIDTH, "height": 150}
-    above = alt.layer(shift, moved, _axis()).properties(**size)
+    above = alt.layer(shift, moved, zero_line()).properties(**size)
     below = alt.layer(whole, line, floor.encode(y="floor:Q")).properties(**size)
     return [alt.vconcat(above, below).resolve_scale(x="shared")]
 
@@ -323,7 +323,8 @@ def _loop_title(document: Mapping[str, Any]) -> alt.TitleParams:
     )
 
 
-def _finished(chart: Any) -> Any:
+def finished(chart: Any) -> Any:
+    """A chart in the look that all pictures share."""
     return chart.configure_view(strokeOpacity=0.3).configure_axis(gridOpacity=0.4)
 
 
@@ -409,23 +410,26 @@ def _title(document: Mapping[str, Any]) -> alt.TitleParams:
     )
 
 
-def _data(values: Sequence[Mapping[str, Any]]) -> alt.Data:
+def inline(values: Sequence[Mapping[str, Any]]) -> alt.Data:
+    """Rows as a chart's data."""
     return alt.Data(values=[dict(value) for value in values])  # type: ignore[no-untyped-call]
 
 
-def _fixed(span: tuple[float, float]) -> alt.Scale:
+def fixed(span: tuple[float, float]) -> alt.Scale:
+    """A scale from one edge to the other."""
     return alt.Scale(domain=list(span), nice=False, zero=False)
 
 
-def _as(axis: Any, field: str) -> Any:
+def on_column(axis: Any, field: str) -> Any:
     """The same axis, read from another column."""
     other = axis.copy()
     other.shorthand = f"{field}:Q"
     return other
 
 
-def _axis() -> Any:
-    return alt.Chart(_data([{"zero": 0.0}])).mark_rule(strokeDash=[2, 3], color="#888888").encode(y="zero:Q")
+def zero_line() -> Any:
+    """The line of no shift."""
+    return alt.Chart(inline([{"zero": 0.0}])).mark_rule(strokeDash=[2, 3], color="#888888").encode(y="zero:Q")
 
 
 def _cloud(points: Sequence[Mapping[str, Any]]) -> Any:
@@ -440,7 +444,7 @@ def _cloud(points: Sequence[Mapping[str, Any]]) -> Any:
         "top": max(p["gain"] for p in nulls),
     }
     return (
-        alt.Chart(_data([box]))
+        alt.Chart(inline([box]))
         .mark_rect(color="#999999", opacity=0.15)
         .encode(x="left:Q", x2="right:Q", y="bottom:Q", y2="top:Q")
     )

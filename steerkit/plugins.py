@@ -5,8 +5,8 @@ import pkgutil
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 from steerkit.errors import UsageError, unknown
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from steerkit.spec import Setting
 
 Kind = Literal["methods", "gates", "instruments", "filters"]
+UNLISTED: dict[Kind, dict[str, str]] = {"methods": {"imported": "steerkit.methods._imported"}}
+"""Plugins that are used by name but not chosen from a list."""
+LITE = "steering_lite"
+"""The package whose methods appear as `lite.NAME`."""
+LITE_SITES = (("default_target_submodule", "writers"), ("needs_model", "weighted"))
+"""What a class of its may hold, and where that makes it act; every other one acts on the residual stream."""
 PARTS = ("SITE", "Config", "fit", "step", "steer")
 """What a method's module must hold."""
 
@@ -36,7 +42,7 @@ class Method(Protocol):
     """
 
     SITE: str
-    """Where it acts: 'residual' is the residual stream after a block."""
+    """Where it acts, one of `steerkit.host.places.SITES`: 'residual' is the residual stream after a block."""
     Config: "type[Setting]"
 
     def fit(self, contrast: "Contrast", config: Any) -> "State":
@@ -44,7 +50,7 @@ class Method(Protocol):
         ...
 
     def step(self, state: "State", config: Any) -> "Tensor":
-        """What strength 1 adds, `[dim]`, in the site's units; where the token decides how much, the most."""
+        """What strength 1 adds, `[dim]`, in the site's units; where the token decides, the direction it is led in."""
         ...
 
     def steer(self, hidden: "Tensor", state: "State", strength: "Tensor", config: Any) -> "Tensor":
@@ -71,6 +77,15 @@ class AnswersFreely(Protocol):
         Valid is a text that parses strictly as what was asked for. A part of the vignettes, every foundation among
         them, is enough; none where the instrument's settings ask for none.
         """
+        ...
+
+
+@runtime_checkable
+class Conditional(Method, Protocol):
+    """A method that decides once for a whole prompt whether to steer at all; its SITE is 'conditional'."""
+
+    def decide(self, prompts: "Tensor", state: "State", config: Any) -> "Tensor":
+        """Prompts' mean activations `[row dim]`, unedited, to whether each row is steered `[row]`."""
         ...
 
 
@@ -107,13 +122,22 @@ def _built_in(kind: Kind) -> dict[str, str]:
     }
 
 
+def _bridged(kind: Kind) -> dict[str, str]:
+    """The methods of steering-lite, where it is installed, found without importing it."""
+    found = find_spec(LITE) if kind == "methods" else None
+    if found is None or not found.submodule_search_locations:
+        return {}
+    folder = Path(found.submodule_search_locations[0]) / "variants"
+    return {f"lite.{m.name}": f"{LITE}.variants.{m.name}" for m in pkgutil.iter_modules([str(folder)])}
+
+
 def _entry_points(kind: Kind) -> list[EntryPoint]:
     return list(entry_points(group=f"steerkit.{kind}"))
 
 
 def sources(kind: Kind) -> dict[str, str]:
     """Plugin name to the module that holds it; a name that two claim is the built-in's, or nobody's (`clashes`)."""
-    found, points = _built_in(kind), _entry_points(kind)
+    found, points = _built_in(kind) | _bridged(kind), _entry_points(kind)
     claimed = [point.name for point in points]
     alone = {point.name: point.value for point in points if point.name not in found and claimed.count(point.name) == 1}
     return dict(sorted((found | alone).items()))
@@ -140,18 +164,23 @@ def distribution(kind: Kind, module: str) -> str:
     return "steerkit"
 
 
-def load(kind: Kind, name: str) -> ModuleType:
+def load(kind: Kind, name: str) -> Any:
     """Import one plugin by its name, of which a hyphen may stand for an underscore.
 
-    Raises UsageError for an unknown name, listing the known ones, or one that two plugins claim.
+    What comes back is a module, or what stands for one where a package is bridged. Raises UsageError for an unknown
+    name, listing the known ones, or one that two plugins claim.
     """
-    known = sources(kind)
+    known = sources(kind) | UNLISTED.get(kind, {})
     found = known.get(name) or known.get(name.replace("-", "_"))
     if found is None:
         for trouble in clashes(kind):
             if trouble.name == name:
                 raise UsageError(trouble.fault)
-        raise unknown(kind.removesuffix("s"), name, known)
+        raise unknown(kind.removesuffix("s"), name, sources(kind))
+    if found.startswith(f"{LITE}."):
+        from steerkit.methods import _steering_lite
+
+        return _steering_lite.method(name, LITE_SITES)
     return importlib.import_module(found)
 
 

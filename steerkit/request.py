@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from steerkit.inputs import Context, Dilemma, VignetteText, drawn, need, stratif
 from steerkit.personas import Persona, load_personas
 from steerkit.plugins import Kind, load
 from steerkit.spec import CaptureSpec, DoseSpec, Heading, RunSpec, Setting, canonical, digest
+from steerkit.vectors.base import IMPORTED, Vector
 
 SECTIONS = ("method", "instrument", "gate", "dose", "capture")
 
@@ -52,7 +53,8 @@ def configured(kind: type[Setting], given: Mapping[str, Any], what: str) -> Any:
 
 def _value(kind: type[Setting], key: str, value: Any) -> Any:
     """A list where the setting holds several values; everything else stays as it is for msgspec to read."""
-    several = get_origin(get_type_hints(kind)[key]) is tuple
+    hint = get_type_hints(kind)[key]
+    several = tuple in {get_origin(option) for option in (hint, *get_args(hint))}
     return [part for part in value.split(",") if part] if isinstance(value, str) and several else value
 
 
@@ -122,14 +124,25 @@ class Gate1Request:
     """The run that scored the model those adapters started from."""
     direction: Heading = "fresh"
     """Where the student's direction comes from."""
+    vector: Vector | None = None
+    """A direction that was made elsewhere, and takes the place of a fitted one."""
+    vector_run: str = ""
+    """The run that brought or fitted it."""
 
     @classmethod
-    def checked(cls, asked: dict[str, Any]) -> "Gate1Request":
-        """Check everything that can be checked without a model. Raises UsageError."""
+    def checked(cls, asked: dict[str, Any], vector: Vector | None = None, vector_run: str = "") -> "Gate1Request":
+        """Check everything that can be checked without a model; `asked["method"]` does not count beside a vector.
+
+        Raises UsageError.
+        """
         if asked["quick"] and asked["thorough"]:
             raise UsageError("--quick and --thorough exclude each other; give one")
         preset = QUICK if asked["quick"] else THOROUGH if asked["thorough"] else {}
         given = split(asked["settings"])
+        if vector is None and asked["method"] == IMPORTED:
+            raise UsageError(f"the method {IMPORTED!r} comes with a vector; give --vector FILE in place of --method")
+        if vector is not None:
+            asked, given = _about(vector, asked, given)
         traits = load_personas(asked["personas"])
         if asked["trait"] not in traits:
             raise unknown("trait", asked["trait"], traits)
@@ -148,6 +161,8 @@ class Gate1Request:
             dose=configured(DoseSpec, {**preset.get("dose", {}), **given["dose"]}, "dose"),
             capture=configured(CaptureSpec, {**preset.get("capture", {}), **given["capture"]}, "capture"),
             preset=preset,
+            vector=vector,
+            vector_run=vector_run,
         )
         drawn(request.contexts, request.capture.contexts, asked["seed"])
         return request
@@ -189,9 +204,20 @@ class Gate1Request:
             history=self.history,
             root_run=self.root,
             direction=self.direction,
+            vector_run=self.vector_run,
             attempt=attempt,
             version=__version__,
         )
+
+
+def _about(
+    vector: Vector, asked: dict[str, Any], given: dict[str, dict[str, str]]
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """What was asked, of a vector's own method and settings, at all its blocks unless a band is given."""
+    if given["method"]:
+        raise UsageError("a vector keeps the settings it was made with, but got --set method.*; leave that out")
+    capture = {"band": "0,1", **given["capture"]}
+    return {**asked, "method": vector.method}, {**given, "method": vector.config, "capture": capture}
 
 
 def _gate_config(given: dict[str, str], vignettes: tuple[VignetteText, ...], target: str) -> Any:

@@ -144,7 +144,9 @@ def _parent(spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec) -> str | None:
     """The run that a run goes on from; a loop goes on from none, its ledger names the runs of its rounds."""
     if isinstance(spec, LoopSpec):
         return None
-    return spec.parent_run if isinstance(spec, Gate2Spec | Gate3Spec) else (spec.root_run or None)
+    if isinstance(spec, Gate2Spec | Gate3Spec):
+        return spec.parent_run
+    return spec.root_run or spec.vector_run or None
 
 
 def vignette_records(run: str, unit: str, set_hash: str, vignettes: Sequence[VignetteText]) -> list[Record]:

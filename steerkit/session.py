@@ -1,5 +1,6 @@
 """Answers a request: from the store when it has the answer, else by loading the model and running the pipeline."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,19 +9,26 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from steerkit.document import document
+from steerkit.document_compare import document_compare
 from steerkit.document_gate2 import document_gate2
 from steerkit.document_gate3 import document_gate3
+from steerkit.document_layers import document_layers
 from steerkit.document_loop import document_loop
 from steerkit.document_sweep import document_sweep
 from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
+from steerkit.imports import made_for
 from steerkit.inputs import VignetteText, drawn_prompts
 from steerkit.pictures import healing, pareto, progress, save, survival
-from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, gate1, gate2, gate3, loop, sweep
+from steerkit.pictures_compare import contest, heat
+from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, compare, gate1, gate2, gate3, layers, loop, sweep
+from steerkit.pipeline.compare import CompareJob
+from steerkit.pipeline.layers import ScanJob
 from steerkit.pipeline.study import restored
 from steerkit.plugins import load as plugin
-from steerkit.records import Picture, Prior, Record, Run, Verdict, Vignette
+from steerkit.records import Capture, Picture, Prior, Record, Run, Verdict, Vignette
 from steerkit.request import Gate1Request, configured
+from steerkit.request_compare import CompareRequest, ContestRequest, ScanRequest
 from steerkit.request_gate2 import Gate2Request, Parent
 from steerkit.request_gate3 import Collected, Gate3Request, need_finished, need_gate2
 from steerkit.request_loop import LoopRequest
@@ -35,7 +43,7 @@ from steerkit.stages.student import Student, student
 from steerkit.store import Store
 
 Question = Gate1Request | Gate2Request | Gate3Request
-Request = Question | LoopRequest
+Request = Question | LoopRequest | CompareRequest | ScanRequest
 Make = Callable[[Sequence[Record], str, Sequence[str]], dict[str, Any]]
 SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any] | None]] = {
     "gate1": (document, pareto),
@@ -43,8 +51,19 @@ SHOWN: dict[str, tuple[Make, Callable[[Mapping[str, Any]], Any] | None]] = {
     "gate3": (document_gate3, healing),
     "gate4": (document_loop, progress),
     "sweep": (document_sweep, None),
+    "compare": (document_compare, contest),
+    "layers": (document_layers, heat),
 }
 """Each gate's document and picture."""
+
+
+SCANNED = """
+    SELECT first_block, last_block, run_id FROM band
+    JOIN run USING (run_id) JOIN run_state USING (run_id)
+    WHERE chosen AND state = 'finished' AND method = $method AND trait = $trait AND model = $model
+    ORDER BY registered_at DESC, run_id LIMIT 1
+"""
+"""What the newest finished scan chose."""
 
 
 @runtime_checkable
@@ -99,6 +118,29 @@ def parent_run(path: Path, prefix: str) -> Parent:
     """
     store = opened(path)
     return Parent.of(load_records(store, find_run(store, prefix)))
+
+
+def steered_blocks(path: Path, text: str, asked: Mapping[str, Any]) -> tuple[str, str]:
+    """Blocks as a setting, and in words where they come from: FIRST-LAST, or those that a stored scan chose.
+
+    Raises UsageError for another text, or where no finished scan of that method, trait and model chose any.
+    """
+    named = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if named:
+        first, last = named[1], named[2] or named[1]
+        return f"capture.blocks={first},{last}", f"blocks {first} to {last}, as asked for"
+    if text != "stored":
+        raise UsageError(f"--blocks must be FIRST-LAST, such as 14-18, or stored, but got {text!r}")
+    store = opened(path)
+    about = {name: asked[name] for name in ("method", "trait", "model")}
+    rows = store.query(SCANNED, about).rows() if store.path.exists() else []
+    if not rows:
+        raise UsageError(
+            f"--blocks stored needs a finished scan, but {path} has none of {about['method']} for {about['trait']} on "
+            f"{about['model']} that chose a band; run `steerkit layers --method {about['method']}` first"
+        )
+    first, last, run = rows[0]
+    return f"capture.blocks={first},{last}", f"blocks {first} to {last}, chosen by scan {run}"
 
 
 def gate_of(path: Path, prefix: str) -> str:
@@ -162,6 +204,10 @@ def _run(
     host = loaded or model_of(request, narrator)
     if isinstance(request, LoopRequest):
         return _run_loop(request, host, store, asked, attempt, narrator)
+    if isinstance(request, CompareRequest):
+        return execute(store, compare, _compare_job(request, host, attempt, store), asked, narrator.step)
+    if isinstance(request, ScanRequest):
+        return execute(store, layers, _scan_job(request, host, attempt, store), asked, narrator.step)
     if isinstance(request, Gate1Request):
         with as_student(host, store, request.history) as made:
             return execute(store, gate1, _gate1_job(request, host, attempt, store, made), asked, narrator.step)
@@ -218,9 +264,42 @@ def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, st
         instrument_config=request.instrument_config,
         gate_config=request.gate_config,
         prior=tuple(store.records(Prior, request.root)) if student else (),
+        vector=made_for(host, request.vector, request.capture) if request.vector else None,
         first=direction_of(host, store, request.root) if student else None,
         student=student,
     )
+
+
+def _compare_job(request: CompareRequest, host: Host, attempt: int, store: Store) -> CompareJob:
+    spec = request.spec(host.fingerprint, host.dtype, attempt)
+    return CompareJob(**_contested(request, host, store), spec=spec, method_configs=request.method_configs)
+
+
+def _scan_job(request: ScanRequest, host: Host, attempt: int, store: Store) -> ScanJob:
+    spec = request.spec(host.fingerprint, host.dtype, attempt)
+    return ScanJob(**_contested(request, host, store), spec=spec, method_config=request.method_configs[spec.method])
+
+
+def _contested(request: ContestRequest, host: Host, store: Store) -> dict[str, Any]:
+    """What a comparison and a scan are given alike."""
+    return {
+        "host": host,
+        "persona": request.persona,
+        "vignettes": request.vignettes,
+        "contexts": request.contexts,
+        "instrument_config": request.instrument_config,
+        "gate_config": request.gate_config,
+        "captures": _captures(store, host),
+    }
+
+
+def _captures(store: Store, host: Host) -> dict[str, Capture]:
+    """Activations of this model that earlier runs captured, by id."""
+    if not store.path.exists():
+        return {}
+    sql = "SELECT DISTINCT run_id FROM capture JOIN run USING (run_id) WHERE fingerprint = $model"
+    runs = [str(run) for (run,) in store.query(sql, {"model": host.fingerprint}).iter_rows()]
+    return {one.capture_id: one for run in sorted(runs) for one in store.records(Capture, run)}
 
 
 def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate2Job:

@@ -31,9 +31,13 @@ class CaptureSpec(Setting, frozen=True, kw_only=True):
     contexts_hash: str = ""
     band: tuple[float, float] = (0.5, 0.67)
     """Steered blocks as fractions of depth: int(low * blocks) to int(high * blocks) - 1."""
+    blocks: tuple[int, int] | None = None
+    """First and last steered block, in place of the fractions."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for a band that no model has."""
+        if self.blocks is not None and not 0 <= self.blocks[0] <= self.blocks[1]:
+            raise UsageError(f"blocks must be two rising block numbers from 0, but got {self.blocks}")
         low, high = self.band
         if not 0 <= low < high <= 1:
             raise UsageError(f"band must be two rising fractions of depth from 0 to 1, but got {low:g},{high:g}")
@@ -113,6 +117,8 @@ class RunSpec(Setting, frozen=True, kw_only=True):
     """Where something is baked in: the run that scored the model without it, whose label bias holds here too."""
     direction: Heading = "fresh"
     """Where something is baked in: where the direction comes from."""
+    vector_run: str = ""
+    """Where the direction was made elsewhere: the run that brought or fitted it."""
     attempt: int = 0
     """Counts repetitions of one question (`--again`)."""
     version: str = ""

@@ -150,6 +150,28 @@ def front_probability(
     return np.asarray(pareto_front(cost[1:], gain[1:]).mean(axis=0))
 
 
+def hypervolume(
+    cost: Float[np.ndarray, "*resample point"], gain: Float[np.ndarray, "*resample point"], limit: float
+) -> Float[np.ndarray, "*resample"]:
+    """The area above zero gain and below `limit` of cost that some point beats, in units of gain times cost.
+
+    A point with a NaN, a loss, or a cost beyond the limit beats nothing.
+    """
+    usable = np.isfinite(cost) & np.isfinite(gain) & (gain > 0) & (cost < limit)
+    at = np.where(usable, np.maximum(cost, 0.0), limit)
+    order = np.argsort(at, axis=-1)
+    edge = np.take_along_axis(at, order, axis=-1)
+    best = np.maximum.accumulate(np.take_along_axis(np.where(usable, gain, 0.0), order, axis=-1), axis=-1)
+    following = np.concatenate([edge[..., 1:], np.full_like(edge[..., :1], limit)], axis=-1)
+    return np.asarray(((following - edge) * best).sum(axis=-1))
+
+
+def seed_weights(seeds: int, generator_seed: int, resamples: int) -> Float[np.ndarray, "resample seed"]:
+    """How often each seed is drawn in each bootstrap resample; row 0 is all ones: the data as measured."""
+    draws = np.random.default_rng([generator_seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    return np.concatenate([np.ones((1, seeds)), draws])
+
+
 def log_softmax(scores: Float[np.ndarray, "*row answer"]) -> Float[np.ndarray, "*row answer"]:
     """Log-probabilities over the last axis (nats); a row with a NaN, or of -inf alone, becomes NaN."""
     with np.errstate(invalid="ignore"):

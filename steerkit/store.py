@@ -35,6 +35,8 @@ BATCH = 500
 ROOM = 16 << 20
 """Free disk space below which a run is not started (bytes)."""
 Settings = dict[str, str | bool | int | float | list[str]]
+KEPT = "SELECT artifact FROM direction UNION SELECT artifact FROM capture ORDER BY ALL"
+"""Tensors that lie beside the database."""
 OFFLINE: Settings = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 READER: Settings = {"enable_external_access": False, "lock_configuration": True, "python_enable_replacements": False}
 # Two threads: a run's model needs the other cores. The 1.5 format: both DuckDB 1.5 and 2 open it.
@@ -236,7 +238,7 @@ class Store:
         with self._reading(self.deadline) as con:
             found = [str(problem) for sql in resources.checks() for (problem,) in con.sql(sql).fetchall()]
             segments = dict(con.sql("SELECT name, rows FROM segment ORDER BY name").fetchall())
-            artifacts = con.sql("SELECT DISTINCT artifact FROM direction ORDER BY ALL").fetchall()
+            artifacts = con.sql(KEPT).fetchall()
         found += self._spool.problems(segments)
         return found + [problem for (sha256,) in artifacts if (problem := self._artifacts.problem(sha256))]
 

@@ -151,7 +151,7 @@ def test_the_order_of_answers_does_not_matter_beyond_the_first_appearance() -> N
 
 
 def captured(seed: int = 0) -> tuple[Captured, torch.Tensor]:
-    contrast, shift = planted(seed)
+    contrast, shift = planted(seed, spread=0.0)
     facts = Extraction(
         contexts=len(contrast.positive),
         token="x",

@@ -66,19 +66,21 @@ def tokenizer(template: str | None = TEMPLATE) -> Any:
     return fast
 
 
-def model(architecture: str, seed: int = 0) -> Any:
-    """A model with random weights, large enough that its logits differ clearly."""
+def model(architecture: str, seed: int = 0, **changes: Any) -> Any:
+    """A model with random weights, large enough that its logits differ clearly; `changes` of its configuration."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     sizes = NEOX if architecture == "gpt_neox" else SIZES
-    config = AutoConfig.for_model(architecture, **{**sizes, **ARCHITECTURES[architecture]})
+    config = AutoConfig.for_model(architecture, **{**sizes, **ARCHITECTURES[architecture], **changes})
     torch.manual_seed(seed)
     auto: Any = AutoModelForCausalLM
     return auto.from_config(config).eval()
 
 
-def saved(folder: Path, architecture: str = "llama", seed: int = 0, template: str | None = TEMPLATE) -> Path:
+def saved(
+    folder: Path, architecture: str = "llama", seed: int = 0, template: str | None = TEMPLATE, **changes: Any
+) -> Path:
     """A model folder with weights and tokenizer."""
-    model(architecture, seed).save_pretrained(folder)
+    model(architecture, seed, **changes).save_pretrained(folder)
     tokenizer(template).save_pretrained(folder)
     return folder

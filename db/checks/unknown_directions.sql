@@ -5,6 +5,7 @@ FROM (
     SELECT 'direction_layer' AS source, run_id, direction_id FROM direction_layer
     UNION ALL SELECT 'dose', run_id, direction_id FROM dose
     UNION ALL SELECT 'calibration', run_id, direction_id FROM calibration
+    UNION ALL SELECT 'band', run_id, direction_id FROM band
 )
 ANTI JOIN direction USING (run_id, direction_id)
 GROUP BY source, direction_id, run_id

@@ -14,6 +14,12 @@ FROM (
     UNION ALL SELECT 'effect', run_id FROM effect
     UNION ALL SELECT 'verdict', run_id FROM verdict
     UNION ALL SELECT 'picture', run_id FROM picture
+    UNION ALL SELECT 'capture', run_id FROM capture
+    UNION ALL SELECT 'contender', run_id FROM contender
+    UNION ALL SELECT 'point', run_id FROM point
+    UNION ALL SELECT 'point_effect', run_id FROM point_effect
+    UNION ALL SELECT 'comparison', run_id FROM comparison
+    UNION ALL SELECT 'band', run_id FROM band
 )
 ANTI JOIN run USING (run_id)
 GROUP BY source, run_id ORDER BY ALL;

@@ -1,6 +1,7 @@
-"""Write a run's student to disk, as a model folder or as an adapter.
+"""Write a run's student to disk, as a model folder or as an adapter; or its steered model, where weights can hold it.
 
 `steerkit bake 3f2a -o student` writes a folder that transformers opens like any model; `--adapter` one that peft opens.
+A run of gate 1 has no student: what is written is the model steered at `--dose`, if its weights can hold that exactly.
 """
 
 import math
@@ -10,6 +11,7 @@ from typing import Any, get_args
 
 import click
 
+from steerkit.commands._bake_steered import STEERS, bake_steered, line
 from steerkit.commands._output import echo_json
 from steerkit.errors import UsageError
 from steerkit.options import common, json_option
@@ -23,6 +25,9 @@ from steerkit.records import AdapterRole
     "--role", type=click.Choice(get_args(AdapterRole)), default="healed", show_default=True, help="Which adapter."
 )
 @click.option("--adapter-id", metavar="ID", help="That adapter (the beginning of its id), such as a sweep's point.")
+@click.option(
+    "--dose", type=click.FloatRange(-100, 100), default=1.0, show_default=True, help="Of a run of gate 1: how strongly."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A folder that is new or empty.")
 @click.option("--adapter", "as_adapter", is_flag=True, help="Write one adapter beside the base instead of a model.")
 @click.option("--gate", "gates", multiple=True, metavar="ROUND=NUMBER", help="Multiply a round's adapter; repeatable.")
@@ -34,6 +39,7 @@ def command(
     round_: int | None,
     role: str,
     adapter_id: str | None,
+    dose: float,
     output: Path,
     as_adapter: bool,
     gates: tuple[str, ...],
@@ -42,15 +48,23 @@ def command(
     device: str,
     trust_remote_code: bool,
 ) -> None:
-    """Put the adapters of a finished run of gate 3, and those below them, into one folder."""
+    """Put a run's adapters and those below them, or its direction, into one folder."""
     by_round = dict(map(_gate, gates))
 
     from steerkit.export import free_folder, save_adapter, save_model
+    from steerkit.records import Run
+    from steerkit.runner import find_run
     from steerkit.session import opened
     from steerkit.stages.bake import check_bake, folds, stack
     from steerkit.students import checked_texts, find_student
 
     folder, place = free_folder(output), opened(store)
+    made = place.records(Run, find_run(place, run))[0]
+    if made.gate == STEERS:
+        if as_adapter or by_round or round_ is not None:
+            raise UsageError(f"run {made.run_id} ({made.gate}) steers and has no adapter; leave out what is about one")
+        steered = bake_steered(place, made, dose, folder, device, trust_remote_code)
+        return echo_json(steered) if as_json else click.echo(line(steered))
     found = find_student(place, run, role, round_, adapter_id)
     chosen = found.gates(by_round)
     host = found.host(device, trust_remote_code=trust_remote_code)
@@ -74,7 +88,7 @@ def command(
         "kl_hooked_baked": fold.gap,
         "kl_hooked_rounded": fold.rounded,
     }
-    echo_json(written) if as_json else click.echo(_line(written))
+    return echo_json(written) if as_json else click.echo(_line(written))
 
 
 def _gate(given: str) -> tuple[int, float]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from steerkit.errors import UsageError
 from steerkit.options import common, json_option
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
@@ -12,6 +13,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 @click.command("gate1")
 @click.option("--method", default="svd", show_default=True, help="Steering method (steerkit methods).")
+@click.option("--vector", metavar="FILE|RUN", help="Steer along a direction from a file or another run instead.")
 @click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas).")
 @click.option(
     "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
@@ -21,6 +23,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
+@click.option("--blocks", metavar="FIRST-LAST|stored", help="Steered blocks; stored: those that `layers` chose.")
 @click.option(
     "--quick", is_flag=True, help="A stratified 70 vignettes and fewer arms: a first look in a minute or two."
 )
@@ -33,7 +36,18 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @json_option
 @common("store", "model", "dtype", "device", "seed")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
-def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any) -> int:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    as_json: bool,
+    store: Path,
+    resume: bool,
+    again: bool,
+    vector: str | None,
+    blocks: str | None,
+    **asked: Any,
+) -> int:
     """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
 
     Prints a verdict with its criteria, every known way to fail as observed or not, and the path of a picture.
@@ -42,7 +56,20 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
     from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
-    request = Gate1Request.checked(asked)
+    if blocks is not None:
+        from steerkit.session import steered_blocks
+
+        setting, where = steered_blocks(store, blocks, asked)
+        asked["settings"] = (*asked["settings"], setting)
+        click.echo(where, err=True)
+    if vector is None:
+        request = Gate1Request.checked(asked)
+    else:
+        from steerkit.imports import brought
+        from steerkit.session import opened
+
+        _need_no_method(context)
+        request = Gate1Request.checked(asked, *brought(opened(store), vector))
 
     from steerkit.session import answer
 
@@ -50,3 +77,8 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
         document = answer(request, store, resume=resume, again=again, narrator=narrator)
     show(document, as_json)
     return EXIT[document["verdict"]]
+
+
+def _need_no_method(context: click.Context) -> None:
+    if context.get_parameter_source("method") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("a vector brings its method with it, but got --method too; leave one of them out")

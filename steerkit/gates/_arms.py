@@ -5,9 +5,29 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from steerkit.evidence import ArmEvidence, Gate1Evidence, Gate3Evidence, LoopEvidence
+from steerkit.evidence import ArmEvidence
 from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, quantity_name
 from steerkit.records import FOUNDATIONS, Completion
+
+
+@runtime_checkable
+class Aim(Protocol):
+    """What a direction is meant to move."""
+
+    @property
+    def target(self) -> str:
+        """The foundation that should move."""
+        ...
+
+    @property
+    def sign(self) -> int:
+        """Which way."""
+        ...
+
+    @property
+    def along(self) -> tuple[str, ...]:
+        """Foundations that may move too."""
+        ...
 
 
 @runtime_checkable
@@ -64,7 +84,7 @@ def number(arm: ArmMetrics, quantity: str) -> float:
     return float("nan") if value is None else value
 
 
-def off_target(evidence: Gate1Evidence | Gate3Evidence | LoopEvidence, arm: ArmMetrics) -> dict[str, Draws]:
+def off_target(aim: Aim, arm: ArmMetrics) -> dict[str, Draws]:
     """How far each foundation that should stay put moves, per resample (nats).
 
     "Not wrong" is exempt: it takes what the target gives up. A foundation that may move along is exempt too, except
@@ -73,15 +93,15 @@ def off_target(evidence: Gate1Evidence | Gate3Evidence | LoopEvidence, arm: ArmM
     sizes = {}
     for name in FOUNDATIONS:
         change = arm.draws[f"d_{quantity_name(name)}"]
-        exempt = name in (evidence.target, NOT_WRONG) or (name in evidence.along and evidence.sign > 0)
+        exempt = name in (aim.target, NOT_WRONG) or (name in aim.along and aim.sign > 0)
         if not exempt and np.isfinite(change[0]):
-            sizes[name] = np.maximum(-change, 0.0) if name in evidence.along else np.abs(change)
+            sizes[name] = np.maximum(-change, 0.0) if name in aim.along else np.abs(change)
     return sizes
 
 
-def surgical_excess(evidence: Gate1Evidence | Gate3Evidence | LoopEvidence, arm: ArmMetrics) -> Draws:
+def surgical_excess(aim: Aim, arm: ArmMetrics) -> Draws:
     """The target's movement less the largest movement off target, per resample (nats)."""
-    sizes = list(off_target(evidence, arm).values())
+    sizes = list(off_target(aim, arm).values())
     moved = np.abs(arm.draws["d_target"])
     return np.asarray(moved - np.max(sizes, axis=0)) if sizes else moved
 

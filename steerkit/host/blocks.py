@@ -1,21 +1,44 @@
-"""Reach into the stack of blocks: edit what a block writes, record it, or run only some of the blocks."""
+"""Reach into the stack of blocks: edit what a module writes, record it, or run only some of the blocks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from steerkit.host.load import Host
+from steerkit.host.places import ENTRANCE, Place
 
 Edit = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(hidden `[batch token dim]`, row index `[batch]`, scale `[planned row]`) to hidden.
 
 The index says which planned row each batch row is; the scale multiplies every planned row's strength, None is all 1.
 """
-Edits = Mapping[int, Edit]
-"""Block number to what is done to that block's output."""
+Edits = Mapping[Place, Edit]
+"""Place to what is done to the activations there."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which rows are edited at all, decided once from the whole prompt of each, before anything is edited.
+
+    `block`: whose output is averaged over a prompt's tokens. `decide`: (those means `[row dim]`, the planned row of
+    each `[row]`) to whether that row is edited `[row]`.
+    """
+
+    block: int
+    decide: Callable[[Tensor, Tensor], Tensor]
+
+
+class ConditionalEdits(dict[Place, Edit]):
+    """Edits of the rows that meet a condition; the others are left alone."""
+
+    def __init__(self, edits: Mapping[Place, Edit], condition: Condition) -> None:
+        super().__init__(edits)
+        self.condition = condition
 
 
 def _hidden(output: Any) -> Tensor:
@@ -29,38 +52,63 @@ def _replaced(output: Any, hidden: Tensor) -> Any:
 
 @contextmanager
 def edited(host: Host, edits: Edits, rows: Tensor, scale: Tensor | None = None) -> Iterator[None]:
-    """Apply `edits` to the outputs of their blocks; batch rows beyond `len(rows)` (twins) are left alone."""
-
-    def hook(edit: Edit) -> Callable[..., Any]:
-        def apply(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            hidden = _hidden(output)
-            steered = edit(hidden[: len(rows)], rows, scale)
-            rest = hidden[len(rows) :]
-            return _replaced(output, torch.cat([steered, rest]) if len(rest) else steered)
-
-        return apply
-
+    """Apply `edits` at their places; batch rows beyond `len(rows)` (twins) are left alone."""
     with ExitStack() as stack:
-        for block, edit in edits.items():
-            handle = host.blocks[block].register_forward_hook(hook(edit))
-            stack.callback(handle.remove)
+        for place, edit in edits.items():
+            stack.callback(_hooked(host, place, _change(edit, rows, scale)).remove)
         yield
 
 
-@contextmanager
-def recorded(host: Host, blocks: Mapping[int, Callable[[Tensor], Tensor]]) -> Iterator[dict[int, Tensor]]:
-    """Collect `select(hidden)` of each named block's output during the passes run inside."""
-    seen: dict[int, Tensor] = {}
+def _change(edit: Edit, rows: Tensor, scale: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def change(hidden: Tensor) -> Tensor:
+        steered = edit(hidden[: len(rows)], rows, scale)
+        rest = hidden[len(rows) :]
+        return torch.cat([steered, rest]) if len(rest) else steered
 
-    def hook(block: int, select: Callable[[Tensor], Tensor]) -> Callable[..., None]:
+    return change
+
+
+def _hooked(host: Host, place: Place, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Put `change` on what a module writes, or on what it reads."""
+
+    def on_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return _replaced(output, change(_hidden(output)))
+
+    def on_input(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if given:
+            return (change(given[0]), *given[1:]), named
+        first = next(iter(named))
+        return given, {**named, first: change(named[first])}
+
+    module, reads = module_at(host, place)
+    if reads:
+        return module.register_forward_pre_hook(on_input, with_kwargs=True)
+    return module.register_forward_hook(on_output)
+
+
+def module_at(host: Host, place: Place) -> tuple[nn.Module, bool]:
+    """The module at a place, and whether what it reads is meant rather than what it writes."""
+    if isinstance(place, int):
+        return (host.blocks[0], True) if place == ENTRANCE else (host.blocks[place], False)
+    return host.blocks[place.block].get_submodule(place.module), place.reads
+
+
+@contextmanager
+def recorded(host: Host, places: Mapping[Place, Callable[[Tensor], Tensor]]) -> Iterator[dict[Place, Tensor]]:
+    """Collect `select(hidden)` of what each named place writes during the passes run inside."""
+    seen: dict[Place, Tensor] = {}
+
+    def hook(place: Place, select: Callable[[Tensor], Tensor]) -> Callable[..., None]:
         def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            seen[block] = select(_hidden(output))
+            seen[place] = select(_hidden(output))
 
         return note
 
     with ExitStack() as stack:
-        for block, select in blocks.items():
-            stack.callback(host.blocks[block].register_forward_hook(hook(block, select)).remove)
+        for place, select in places.items():
+            module, reads = module_at(host, place)
+            assert not reads
+            stack.callback(module.register_forward_hook(hook(place, select)).remove)
         yield seen
 
 

@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from steerkit.host.attention import SharedPrefix
-from steerkit.host.blocks import Edits, edited, only_blocks, recorded
+from steerkit.host.blocks import ConditionalEdits, Edits, edited, only_blocks, recorded
 from steerkit.host.load import Host
+from steerkit.host.places import Place, block_of
 
+P = TypeVar("P", bound=Place)
 ROW_TOKENS = 1024
 """Tokens in one pass over rows: large enough for full matrix speed, small enough for the processor's cache."""
 
@@ -55,8 +57,10 @@ def last_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None
 
     One edited state for all rows. With `entry`, which must come from the same rows, blocks before `entry.block` are not
     run again. Returns `[row ...]` in the order of `rows.suffixes`. A model that cannot share a prefix runs
-    the plain way.
+    the plain way. Under a condition, rows that do not meet it are read from the unedited model.
     """
+    if isinstance(edits, ConditionalEdits):
+        return _by_condition(host, rows, read, edits, entry)
     if not host.shares_prefix:
         return plain_logprobs(host, rows, read, edits)
     edits = edits or {}
@@ -75,6 +79,35 @@ def last_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None
         )
         order.extend(chunk)
     return torch.cat(kept)[torch.tensor(order).argsort()]
+
+
+def _by_condition(host: Host, rows: Rows, read: Read, edits: ConditionalEdits, entry: Entry | None) -> Tensor:
+    """Rows that meet the condition in one edited state, prefix and all, the others in the unedited one."""
+    means = prompt_means(host, rows, edits.condition.block)
+    met = edits.condition.decide(means, torch.zeros(len(means), dtype=torch.long))
+    if met.all() or not met.any():
+        return last_logprobs(host, rows, read, dict(edits) if met.all() else {}, entry)
+    kept, order = [], []
+    for state, chosen in ((dict(edits), met.nonzero()[:, 0]), ({}, (~met).nonzero()[:, 0])):
+        part = Rows(rows.prefix, tuple(rows.suffixes[i] for i in chosen.tolist()), rows.read)
+        kept.append(last_logprobs(host, part, _of_whole(read, chosen), state))
+        order.append(chosen)
+    return torch.cat(kept)[torch.cat(order).argsort()]
+
+
+def _of_whole(read: Read, chosen: Tensor) -> Read:
+    """The same reading, told which of all rows the chosen ones are."""
+    return lambda logprobs, rows: read(logprobs, chosen[rows])
+
+
+def prompt_means(host: Host, rows: Rows, block: int) -> Float[Tensor, "row dim"]:
+    """The mean over each row's tokens, the prefix among them, of what a block writes unedited; float32, CPU."""
+    own = block_outputs(host, rows, [block], pool="mean")[block]
+    if not rows.prefix:
+        return own
+    shared = block_outputs(host, Rows((), (rows.prefix,)), [block], pool="mean")[block]
+    lengths = torch.tensor([len(suffix) for suffix in rows.suffixes])[:, None]
+    return (own * lengths + shared * len(rows.prefix)) / (lengths + len(rows.prefix))
 
 
 def entry(host: Host, rows: Rows, block: int) -> Entry | None:
@@ -157,6 +190,8 @@ def _logprobs(host: Host, hidden: Tensor, lengths: list[int], read: int) -> Floa
 
 def plain_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = None, batch: int = 8) -> Tensor:
     """The same numbers the plain way: one full prompt per row, `batch` rows at a time, every block, every position."""
+    if isinstance(edits, ConditionalEdits):
+        return _by_condition(host, rows, read, edits, None)
     kept = []
     for first in range(0, len(rows.suffixes), batch):
         part = range(first, min(first + batch, len(rows.suffixes)))
@@ -170,19 +205,19 @@ def plain_logprobs(host: Host, rows: Rows, read: Read, edits: Edits | None = Non
 
 
 def block_outputs(
-    host: Host, rows: Rows, blocks: Sequence[int], pool: Literal["last", "mean"] = "last"
-) -> dict[int, Float[Tensor, "row dim"]]:
-    """The unedited output of each named block, float32, CPU; later blocks do not run.
+    host: Host, rows: Rows, blocks: Sequence[P], pool: Literal["last", "mean"] = "last"
+) -> dict[P, Float[Tensor, "row dim"]]:
+    """The unedited output of each named block or module, float32, CPU; later blocks do not run.
 
     `pool`: at every row's last token, or the mean over all tokens of the row, the prefix not among them.
     """
     first = len(rows.prefix)
     rows, prefix = _shared(host, rows)
     if prefix:
-        _upto(host, _inputs(host, [rows.prefix], None), max(blocks) + 1, 0, prefix)
+        _upto(host, _inputs(host, [rows.prefix], None), max(map(block_of, blocks)) + 1, 0, prefix)
         prefix.recording = False
     order: list[int] = []
-    parts: dict[int, list[Tensor]] = {block: [] for block in blocks}
+    parts: dict[P, list[Tensor]] = {block: [] for block in blocks}
     for chunk in _chunks(rows):
         ids = _inputs(host, [rows.suffixes[i] for i in chunk], None)
         last = torch.tensor([len(rows.suffixes[i]) - 1 for i in chunk])
@@ -213,12 +248,13 @@ def _selected(
     host: Host,
     ids: Tensor,
     select: Callable[[Tensor], Tensor],
-    blocks: Sequence[int],
+    places: Sequence[Place],
     offset: int,
     prefix: SharedPrefix | None,
-) -> dict[int, Tensor]:
-    everywhere = dict.fromkeys(blocks, select)
-    with torch.inference_mode(), only_blocks(host, 0, max(blocks) + 1), recorded(host, everywhere) as seen:
+) -> dict[Place, Tensor]:
+    everywhere = dict.fromkeys(places, select)
+    last = max(map(block_of, places))
+    with torch.inference_mode(), only_blocks(host, 0, last + 1), recorded(host, everywhere) as seen:
         _run(host, ids, offset, prefix)
     return seen
 
@@ -226,7 +262,15 @@ def _selected(
 def continuation_nll(
     host: Host, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], edits: Edits
 ) -> list[list[float]]:
-    """Negative log-likelihood of each token of each continuation behind its prompt (nats), under one edited state."""
+    """Negative log-likelihood of each token of each continuation behind its prompt (nats), under one edited state.
+
+    Under a condition, continuations of prompts that do not meet it are read from the unedited model.
+    """
+    if isinstance(edits, ConditionalEdits):
+        means = prompt_means(host, Rows((), tuple(map(tuple, prompts))), edits.condition.block)
+        met = edits.condition.decide(means, torch.zeros(len(means), dtype=torch.long)).tolist()
+        both = [continuation_nll(host, prompts, continuations, state) for state in ({}, dict(edits))]
+        return [both[one][row] for row, one in enumerate(met)]
 
     def nll(inputs: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         return _nll(_at(host, inputs, rows, positions - 1, edits), inputs[rows, positions])

@@ -3,7 +3,7 @@
 Nothing here discourages repetition: the filters must see the loops.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from steerkit.errors import UsageError
 from steerkit.host.backtracking import Backtracking, Retry, Watch
-from steerkit.host.blocks import Edits, edited, only_blocks, recorded
+from steerkit.host.blocks import ConditionalEdits, Edits, edited, only_blocks, recorded
 from steerkit.host.cache import empty_cache, stacked
-from steerkit.host.forward import ROW_TOKENS
+from steerkit.host.forward import ROW_TOKENS, Rows, prompt_means
 from steerkit.host.load import Host
+from steerkit.host.places import Place, entry_block
 from steerkit.host.sampling import Sampling, draw, uniforms
 from steerkit.schedule import Schedule
 
@@ -86,6 +87,7 @@ class _Running:
         self.drawn = [0] * len(prompts)
         # The cache's slot that holds each fed token of a row; a rewound token's slot is masked and left behind.
         self.slots: list[list[int]] = [[] for _ in prompts]
+        self.met = _met(host, prompts, edits)
         self.state = _prefill(host, prompts, _Push(edits, self.rows, self._prompt_scale()))
 
     def step(self) -> None:
@@ -152,16 +154,18 @@ class _Running:
     def _scale(self) -> Float[Tensor, "row"] | None:
         """The factor on each planned row's strength at the token it is about to be fed; None where all are 1."""
         if not self.edits or (self.writing.schedule.kind == "constant" and not self.watches):
-            return None
+            return self.met
         factors = torch.ones(len(self.done))
         for row in self.rows.tolist():
             position = len(self.done[row].tokens) - 1
             watched = self.watches[row].strength(position) if self.watches else 1.0
             factors[row] = self.writing.schedule.generated(position, self.length) * watched
-        return factors
+        return factors if self.met is None else factors * self.met
 
     def _prompt_scale(self) -> Float[Tensor, "row"] | None:
         factor = self.writing.schedule.prompt()
+        if self.met is not None:
+            return factor * self.met
         return None if factor == 1 else torch.full((len(self.done),), factor)
 
 
@@ -207,6 +211,14 @@ class _Push:
         return _Push(self.edits, self.rows[part], self.scale)
 
 
+def _met(host: Host, prompts: Sequence[Sequence[int]], edits: Edits) -> Float[Tensor, "row"] | None:
+    """1 for each row whose prompt meets the edits' condition and 0 for the others; None without a condition."""
+    if not isinstance(edits, ConditionalEdits):
+        return None
+    means = prompt_means(host, Rows((), tuple(map(tuple, prompts))), edits.condition.block)
+    return edits.condition.decide(means, torch.arange(len(prompts))).float()
+
+
 UNEDITED = _Push({}, torch.arange(0))
 
 
@@ -218,12 +230,14 @@ def _prefill(host: Host, prompts: Sequence[Sequence[int]], push: _Push) -> _Batc
     longest = max(map(len, distinct))
     padded = torch.tensor([[*[prompt[0]] * (longest - len(prompt)), *prompt] for prompt in distinct]).to(host.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in distinct]).to(host.device)
-    first = min(push.edits, default=0) if host.skips_blocks else -1
+    first = entry_block(push.edits) if host.skips_blocks else -1
     base, reached = _in_chunks(host, padded, mask, UNEDITED, 0, first)
     base.cache.batch_select_indices(spread)
     if not push.edits:
         return _Batch(base.cache, mask[spread], base.logprobs[spread])
-    inputs = padded[spread] if reached is None else push.edits[first](reached[spread], push.rows, push.scale)
+    inputs = padded[spread] if reached is None else reached[spread]
+    if reached is not None and first in push.edits:
+        inputs = push.edits[first](inputs, push.rows, push.scale)
     steered, _ = _in_chunks(host, inputs, mask[spread], push, first + 1, -1)
     logprobs = torch.cat([steered.logprobs, base.logprobs[spread]])
     return _Batch(_joined(steered.cache, base.cache, first + 1), mask[spread].repeat(2, 1), logprobs)
@@ -243,7 +257,7 @@ def _in_chunks(
     for first in range(0, len(inputs), size):
         part = slice(first, first + size)
         parts.append(empty_cache(host))
-        note = {record: lambda hidden: hidden} if record >= 0 else {}
+        note: dict[Place, Callable[[Tensor], Tensor]] = {record: lambda hidden: hidden} if record >= 0 else {}
         with only_blocks(host, start, len(host.blocks)), recorded(host, note) as seen:
             logprobs.append(_step(host, inputs[part], mask[part], parts[-1], push.of(part)))
         reached.extend(seen.values())

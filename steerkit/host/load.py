@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,27 @@ def load(name: str, dtype: str = "auto", device: str = "auto", *, trust_remote_c
     from steerkit.host.probe import probed
 
     return probed(host)
+
+
+def reread(folder: Path, host: Host) -> Host:
+    """A folder that was just written, read by transformers alone in float32, where the host's model is."""
+    model, _ = _read(str(folder), torch.float32, False)
+    return replace(host, model=model.to(host.device).eval().requires_grad_(False), dtype="float32")
+
+
+def architecture(name: str) -> str:
+    """The model type of a model's configuration, without its weights.
+
+    Raises UsageError for a name nobody can resolve.
+    """
+    from transformers import AutoConfig
+
+    source = _source(name)
+    try:
+        return str(AutoConfig.from_pretrained(source).model_type)
+    except (OSError, ValueError) as error:
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(f"the architecture of {name!r} must be readable from {source}, but: {first}") from error
 
 
 def _source(name: str) -> str:

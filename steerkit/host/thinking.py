@@ -4,7 +4,7 @@ Every row thinks as long as every other, because ends are never drawn. The token
 of their positions only the read ones go through the head. What no edit reaches is computed once (`lower`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from steerkit.host.blocks import Edits, edited, only_blocks, recorded
 from steerkit.host.cache import empty_cache, stacked
 from steerkit.host.forward import ROW_TOKENS, Read
 from steerkit.host.load import Host
+from steerkit.host.places import Place
 from steerkit.host.sampling import Sampling, draw, uniforms
 
 GREEDY = Sampling()
@@ -205,7 +206,7 @@ class _Group:
         named: dict[str, Any] = {"inputs_embeds" if given.is_floating_point() else "input_ids": given}
         named |= {"attention_mask": mask, "position_ids": positions, "past_key_values": self.cache, "use_cache": True}
         index = torch.zeros(len(given), dtype=torch.long)
-        note = {} if record is None else {record: lambda hidden: hidden}
+        note: dict[Place, Callable[[Tensor], Tensor]] = {} if record is None else {record: lambda hidden: hidden}
         with (
             torch.inference_mode(),
             only_blocks(self.host, start, stop),

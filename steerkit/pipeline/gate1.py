@@ -6,17 +6,17 @@ from dataclasses import replace as with_states
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
-from steerkit.errors import RunError
 from steerkit.evidence import Extraction
 from steerkit.gates import gate1_steer
 from steerkit.gates._gate1_measured import judged_arm, measured
 from steerkit.host import Writing, chat_ids
+from steerkit.host.places import Place, block_of, entry_block, places
 from steerkit.inputs import Context, Dilemma, drawn
-from steerkit.pipeline.scorer import Scorer
+from steerkit.pipeline.scorer import Scorer, need_readable
 from steerkit.pipeline.study import Job, Memory, Step, Study, Work, own_columns, restored
+from steerkit.plugins import load_method
 from steerkit.records import (
     Answer,
     Arm,
@@ -30,14 +30,14 @@ from steerkit.records import (
     Record,
     Verdict,
 )
-from steerkit.spec import RunSpec, canonical
+from steerkit.spec import RunSpec, digest
 from steerkit.stages.assemble import gate1_evidence, only
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.dose import calibrate, ladder, widened
-from steerkit.stages.fit import fit, layers, mean_norm, nulls, tensors
+from steerkit.stages.fit import fit, kept, mean_norm, nulls, tensors
 from steerkit.stages.heading import projected
 from steerkit.stages.rejudge import likelihood
-from steerkit.stages.score import choice, level, set_mean_prior
+from steerkit.stages.score import level, set_mean_prior
 from steerkit.stages.steer import Fitted
 from steerkit.stages.write import ordered, write
 
@@ -58,6 +58,8 @@ class Gate1Job(Job):
     instrument_config: Any
     prior: tuple[Prior, ...] = ()
     """Where the run starts from a student: the label bias of the model that student was made from."""
+    vector: Fitted | None = None
+    """Where the direction was made elsewhere: that direction."""
     first: Fitted | None = None
     """Where the run starts from a student: the direction that was fitted on that model."""
 
@@ -93,13 +95,26 @@ class _Gate1(Study):
 
     def blocks(self) -> tuple[int, ...]:
         """The steered blocks."""
-        return band(self.job.host, self.job.spec.capture.band)
+        inside = band(self.job.host, self.job.spec.capture)
+        if self.job.vector is None:
+            return inside
+        held = {block_of(place) for place in self.job.vector.states}
+        return tuple(block for block in inside if block in held)
+
+    def site(self) -> str:
+        """Where the method acts."""
+        return load_method(self.job.spec.method).SITE
+
+    def acting(self) -> tuple[Place, ...]:
+        """The places that are steered."""
+        return places(self.job.host, self.site(), self.blocks())
 
     def scorer(self) -> Scorer:
         """What every arm is read with."""
         if self.reads is None:
             job = self.job
-            self.reads = Scorer(job.host, job.spec, job.vignettes, job.instrument_config, self.run, self.blocks()[0])
+            first = entry_block(self.acting())
+            self.reads = Scorer(job.host, job.spec, job.vignettes, job.instrument_config, self.run, first)
         return self.reads
 
     def score(self, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float) -> Work:
@@ -111,30 +126,20 @@ class _Gate1(Study):
         """The base arm with the label-bias prior, which only the base may define."""
         scored = self.score("base", None, 0.0, 0.0)(unit)
         base = only(Answer, scored)
-        self._need_readable(base)
+        need_readable(base, [vignette.foundation for vignette in self.job.vignettes], self.job.persona.target)
         if self.job.spec.history:
             return [*scored, *(replace(prior, run_id=self.run, unit_id=unit) for prior in self.job.prior)]
         prior = set_mean_prior(only(Arm, scored)[0], base)
         return [*scored, *(prior if self.job.instrument_config.prior == "set-mean" else [])]
-
-    def _need_readable(self, base: list[Answer]) -> None:
-        """Raise RunError where no vignette of the target, or less than half of all, can be read; fewer are counted."""
-        choices = choice(base, ())
-        read = ~np.isnan(choices).any(axis=1)
-        target = [vignette.foundation == self.job.persona.target for vignette in self.job.vignettes]
-        if read.mean() < 0.5 or not read[target].any():
-            raise RunError(
-                f"the base's answers must be finite, but the model gave NaN for {int((~read).sum())} of {len(read)} "
-                "vignettes; try --dtype float32"
-            )
 
     def fit(self, unit: str) -> list[Record]:
         """Capture activations once, fit the method and its null directions, and keep their tensors."""
         spec, config = self.job.spec, self.job.method_config
         chosen, _ = drawn(self.job.contexts, spec.capture.contexts, spec.seed)
         texts = [context.text for context in chosen]
-        captured = capture(self.job.host, self.job.persona, texts, self.blocks())
-        real = self._headed(fit(captured, spec.method, config, self.run))
+        topics = [context.category for context in chosen]
+        captured = capture(self.job.host, self.job.persona, texts, self.blocks(), self.site(), topics)
+        real = self._brought() or self._headed(fit(captured, spec.method, config, self.run))
         seed = spec.seed * 1000
         empty = [
             null
@@ -143,6 +148,15 @@ class _Gate1(Study):
         ]
         self.captured, self.directions = captured, [real, *empty]
         return [record for fitted in self.directions for record in self._kept(fitted, unit)]
+
+    def _brought(self) -> Fitted | None:
+        """The direction that was made elsewhere, at the steered blocks."""
+        vector = self.job.vector
+        if vector is None:
+            return None
+        name = digest(self.run, vector.method, "real")
+        acting = self.acting()
+        return with_states(vector, direction_id=name, states={p: s for p, s in vector.states.items() if p in acting})
 
     def _headed(self, fresh: Fitted) -> Fitted:
         """The direction that was asked for: the fresh one, the first one, or the fresh one projected on it."""
@@ -153,22 +167,13 @@ class _Gate1(Study):
 
     def _kept(self, fitted: Fitted, unit: str) -> list[Record]:
         assert self.captured is not None
-        direction = Direction(
-            run_id=self.run,
-            unit_id=unit,
-            direction_id=fitted.direction_id,
-            method=fitted.method,
-            kind=fitted.kind,  # type: ignore[arg-type]
-            config=canonical(fitted.config),
-            artifact=self.memory.put_tensors(tensors(fitted)),
-            extraction=canonical(msgspec.to_builtins(self.captured.extraction)),
-        )
-        return [direction, *layers(self.captured, fitted, self.run, unit)]
+        artifact = self.memory.put_tensors(tensors(fitted))
+        return kept(self.captured, fitted, artifact, self.run, unit)
 
     def restore(self) -> None:
         """The fitted directions from their records, when the unit that fitted them was remembered."""
-        kept = only(Direction, self.records)
-        self.directions = self.directions or restored(self.job.host, kept, self.memory.get_tensors)
+        found = only(Direction, self.records)
+        self.directions = self.directions or restored(self.job.host, found, self.memory.get_tensors)
 
     def extraction(self) -> Extraction:
         """The facts of the capture."""

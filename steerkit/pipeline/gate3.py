@@ -27,6 +27,7 @@ from steerkit.records import (
 from steerkit.spec import canonical, digest
 from steerkit.stages.assemble import gate3_evidence, only
 from steerkit.stages.bake import combined, folds, stack
+from steerkit.stages.fit import steps
 from steerkit.stages.heal import examples, overfit
 from steerkit.stages.rejudge import divergence as rejudged
 from steerkit.stages.rejudge import divergences, likelihood
@@ -175,7 +176,7 @@ class _Gate3(OnlineHealing):
 
     def _cosine(self, adapter: Adapter) -> float:
         """Cosine between the student's own shift of the residual stream and the teacher's vector."""
-        blocks = sorted(self.job.direction.states)
+        blocks = list(steps(self.job.direction))
         prompts = [chat_ids(self.job.host, prompt.text) for prompt in self.job.prompts[:TEACHER_PROMPTS]]
         with self._state():
             before = shift(self.job.host, prompts, blocks)

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from steerkit.host.places import entry_block
 from steerkit.inputs import Dilemma
 from steerkit.pipeline.scorer import NOTHING_SKIPPED, Scorer
 from steerkit.pipeline.study import Job, Study
@@ -143,7 +144,7 @@ class Healing(Study):
         """The steered model at the dose the texts came from."""
         dose = self.dose()
         with self._state():
-            scorer = self._scorer(min(self.job.direction.states))
+            scorer = self._scorer(entry_block(self.job.direction.states))
             newest = self.job.history[-1].adapter.adapter_id if self.job.history else None
             return scorer.score(
                 unit, "steered", self.job.direction, dose * self.job.unit_strength, dose, adapter_id=newest

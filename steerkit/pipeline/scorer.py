@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from steerkit.errors import RunError
 from steerkit.host import Host, text_ids
 from steerkit.inputs import VignetteText
 from steerkit.plugins import AnswersFreely, load
-from steerkit.records import Arm, ArmKind, Record
+from steerkit.records import Answer, Arm, ArmKind, Record
 from steerkit.spec import RunSpec, digest
-from steerkit.stages.score import answers, free_answers
+from steerkit.stages.score import answers, choice, free_answers
 from steerkit.stages.steer import Fitted, uniform
 
 NOTHING_SKIPPED = -1
@@ -32,6 +34,8 @@ class Scorer:
     config: Any
     run: str
     first_block: int
+    part: str = ""
+    """What tells the arms of one set of vignettes from those of another set in the same run."""
     _prepared: Any = field(default=None, repr=False)
 
     def score(
@@ -49,7 +53,7 @@ class Scorer:
         arm = Arm(
             run_id=self.run,
             unit_id=unit,
-            arm_id=arm_id(self.run, kind, fitted, dose, adapter_id),
+            arm_id=arm_id(self.run, kind, fitted, dose, adapter_id, *([self.part] if self.part else [])),
             kind=kind,
             method=fitted.method if fitted else "none",
             direction_id=fitted.direction_id if fitted else None,
@@ -90,7 +94,17 @@ class Scorer:
         return digest([text_ids(self.host, vignette.text) for vignette in self.vignettes])
 
 
-def arm_id(run: str, kind: ArmKind, fitted: Fitted | None, dose: float, adapter_id: str | None) -> str:
+def arm_id(run: str, kind: ArmKind, fitted: Fitted | None, dose: float, adapter_id: str | None, *part: str) -> str:
     """The name of an arm of a run."""
-    parts = (run, kind, fitted and fitted.direction_id, dose)
+    parts = (run, kind, fitted and fitted.direction_id, dose, *part)
     return digest(*parts) if adapter_id is None else digest(*parts, adapter_id)
+
+
+def need_readable(base: Sequence[Answer], foundations: Sequence[str], target: str) -> None:
+    """Raise RunError where no vignette of the target, or less than half of all, can be read; fewer are counted."""
+    read = ~np.isnan(choice(base, ())).any(axis=1)
+    if read.mean() < 0.5 or not read[[foundation == target for foundation in foundations]].any():
+        raise RunError(
+            f"the base's answers must be finite, but the model gave NaN for {int((~read).sum())} of {len(read)} "
+            "vignettes; try --dtype float32"
+        )

@@ -121,7 +121,7 @@ def restored(
             direction.method,
             direction.kind,
             msgspec.json.decode(direction.config, type=load_method(direction.method).Config),
-            {block: _on(host, state) for block, state in states(dict(get_tensors(direction.artifact))).items()},
+            {block: on_device(host, state) for block, state in states(dict(get_tensors(direction.artifact))).items()},
         )
         for direction in directions
     ]
@@ -133,5 +133,6 @@ def own_columns(value: Any, record: type[Record]) -> dict[str, Any]:
     return {name: getattr(value, name) for name in given}
 
 
-def _on(host: Host, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_device(host: Host, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state's tensors where the model is."""
     return {name: tensor.to(host.device) for name, tensor in state.items()}

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from steerkit.records.base import Record
+from steerkit.records.compare import DoseScale
 
 
 class Direction(Record, frozen=True, kw_only=True):
@@ -47,11 +48,13 @@ class Dose(Record, frozen=True, kw_only=True):
 
 
 class Calibration(Record, frozen=True, kw_only=True):
-    """The strength at which a direction's 95th-percentile KL meets the target."""
+    """The strength at which a direction disturbs the model by the target."""
 
     direction_id: str
     target: float
-    """Nats."""
+    """On the scale: nats, or the fraction of answer mass lost."""
     strength: float | None
     """None when the ladder never reached the target: uncalibrated."""
     status: Literal["calibrated", "uncalibrated"]
+    scale: DoseScale | None = None
+    """None: the 95th percentile of the per-token KL."""

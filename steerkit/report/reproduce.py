@@ -41,7 +41,8 @@ def _gate1(run: Run) -> list[str]:
 def _first(spec: RunSpec) -> list[str]:
     """Gate 1's options, but for its thresholds."""
     preset = QUICK if _quick(spec) else {}
-    words = ["--method", spec.method, "--trait", spec.trait, "--instrument", spec.instrument]
+    along = ["--vector", spec.vector_run] if spec.vector_run else ["--method", spec.method]
+    words = [*along, "--trait", spec.trait, "--instrument", spec.instrument]
     words += ["--quick" if preset else "", "--model", spec.model, "--dtype", spec.dtype, "--seed", str(spec.seed)]
     words += [*_personas(spec), *_files(spec)]
     words += _changed("dose", as_dict(spec.dose), as_dict(DoseSpec(**preset.get("dose", {}))))

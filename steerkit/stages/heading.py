@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from steerkit.errors import RunError, UsageError
-from steerkit.stages.fit import steps
+from steerkit.host.places import Place, ordered
+from steerkit.stages.fit import place_steps
 from steerkit.stages.steer import Fitted
 
 
@@ -21,8 +22,9 @@ def cosine_between(one: Fitted, other: Fitted) -> float:
     """
     first, second = (_step_vectors(fitted) for fitted in (one, other))
     if first.keys() != second.keys():
-        raise RunError(f"directions must steer the same blocks, but got {sorted(first)} and {sorted(second)}")
-    one_step, other_step = (torch.cat([found[block] for block in sorted(found)]) for found in (first, second))
+        named = [", ".join(map(str, ordered(found))) for found in (first, second)]
+        raise RunError(f"directions must steer the same blocks, but got [{named[0]}] and [{named[1]}]")
+    one_step, other_step = (torch.cat([found[place] for place in ordered(found)]) for found in (first, second))
     return float(torch.nn.functional.cosine_similarity(one_step, other_step, dim=0))
 
 
@@ -45,6 +47,6 @@ def projected(fitted: Fitted, onto: Fitted) -> Fitted:
     return replace(fitted, states=states)
 
 
-def _step_vectors(fitted: Fitted) -> dict[int, Tensor]:
-    """What strength 1 adds to the residual stream at each block, float32, on the processor."""
-    return {block: step.float().cpu() for block, step in steps(fitted).items()}
+def _step_vectors(fitted: Fitted) -> dict[Place, Tensor]:
+    """What strength 1 adds at each place, float32, on the processor."""
+    return {place: step.float().cpu() for place, step in place_steps(fitted).items()}

@@ -24,7 +24,7 @@ def planted(
 
     Contexts vary by 1 per dimension, the shift has norm 2, the noise of each pair 0.1 per dimension. The shift's size
     varies from pair to pair by the fraction `spread`: a method that looks at what varies must find it, too. With it
-    come a weight `[dim dim]` and, in alternation, prompts on two topics that differ along an axis of their own.
+    come a weight `[dim dim]` and, in alternation, prompts, half of them about a topic with an axis of its own.
     """
     random = torch.Generator().manual_seed(seed)
     context, noise = torch.randn(2, pairs, dim, generator=random)
@@ -33,7 +33,7 @@ def planted(
     size = 1 + spread * torch.randn(pairs, 1, generator=random)
     weight, scenes = torch.randn(2, dim, dim, generator=random)
     topic = torch.randn(dim, generator=random)
-    prompts = scenes + 3 * torch.where(torch.arange(dim)[:, None] % 2 == 0, topic, -topic)
+    prompts = scenes + 3 * torch.where(torch.arange(dim)[:, None] % 2 == 0, topic, 0)
     topics = tuple("ethics" if row % 2 == 0 else "code" for row in range(dim))
     return Contrast(context + size * shift + 0.1 * noise, context, weight, prompts=prompts, topics=topics), shift
 

@@ -1,0 +1,1 @@
+"""A steering method that lives outside of steerkit."""

@@ -81,4 +81,7 @@ def _reason(said: str, code: int, limits: Limits) -> str:
     _, found, message = said.rpartition("error: ")
     if found and code > 0:
         return bare(message.partition(HINTS)[0].strip())
-    return f"a query may take {limits.memory} MiB, but this one took more and was stopped; ask for less at once"
+    return (
+        f"a query may take {limits.memory} MiB and must not break DuckDB, but this one did one of the two, and its "
+        "process ended; nothing else was touched. Ask for less at once"
+    )

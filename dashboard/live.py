@@ -1,6 +1,9 @@
 """Follows a run: looks at the store's times every so often, and draws the page anew only when they have changed."""
 
+import os
+import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -11,6 +14,8 @@ from steerkit.errors import SteerkitError
 
 SHORTEST = 2.0
 """Between two looks at the store's times (seconds); a look costs two calls of stat."""
+MOST = 3
+"""How many runs the sidebar shows."""
 SHARE = 20
 """A page rests this many times as long as it took to draw, so that it leaves the machine to the run."""
 
@@ -43,13 +48,42 @@ def _look(reader: Reader) -> None:
 
 def _running(reader: Reader) -> None:
     try:
-        runs = reader.ask("runs")
+        runs = reader.ask("underway")
     except SteerkitError:
+        # The page itself says what is wrong.
         return
-    for run in runs.filter(runs["state"] == "started").head(3).iter_rows(named=True):
+    for run in runs.head(MOST).iter_rows(named=True):
         _progress(run)
 
 
-def _progress(run: dict[str, Any]) -> None:
-    done = int(run["units"] or 0)
-    st.caption(f"{plain(run['gate'])} {plain(run['method'])}, {plain(run['run_id'][:8])}: {done} units done")
+def _progress(run: Mapping[str, Any]) -> None:
+    """One run under way: its bar where the end is known, and what it did last."""
+    done, expected = int(run["units"]), run["expected"]
+    name = f"**{plain(run['gate'])}** {plain(run['method'])} · {plain(run['run_id'][:8])}"
+    if gone(run):
+        st.caption(f":material/warning: {name}: its process is gone. The same command with --resume goes on with it.")
+        return
+    count = f"{done} of {expected}" if expected and expected >= done else str(done)
+    st.caption(f"{name}: {count} units{left(run['seconds_left'])}. Last: {plain(run['newest'] or 'nothing yet')}.")
+    if expected:
+        st.progress(min(1.0, done / expected))
+
+
+def left(seconds: float | None) -> str:
+    """How long a run will take, in words."""
+    if seconds is None:
+        return ""
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+
+
+def gone(run: Mapping[str, Any]) -> bool:
+    """Whether a run that never said it ended has no process any more; a run on another machine is taken at its word."""
+    if run["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(run["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -59,29 +59,33 @@ PARTS = """
     FROM artefact a
     LEFT JOIN unit ON unit.run_id = a.run_id AND unit.unit_id = a.unit_id
     LEFT JOIN arm ON a.kind = 'arm' AND arm.run_id = a.run_id AND arm.arm_id = a.id
-    WHERE a.run_id IN (SELECT unnest($runs)) AND a.kind IN ('run', 'direction', 'adapter', 'arm')
+    WHERE a.run_id IN $runs AND a.kind IN ('run', 'direction', 'adapter', 'arm')
     ORDER BY a.kind = 'arm', a.name <> 'real', coalesce(arm.dose, 0), a.name, a.id
 """
 TEXTS = """
-    SELECT c.run_id, c.role, c.direction_id, count(*) AS made, count(*) FILTER (t.kept) AS kept,
-        count(t.kept) AS decided, min(c.dose) AS dose_low, max(c.dose) AS dose_high,
+    WITH said AS (
+        SELECT run_id, completion_id, bool_and(keep) AS kept FROM decision WHERE run_id IN $runs GROUP BY ALL
+    ), newest AS (
+        SELECT run_id, arg_max(filter_id, seq) AS filter_id FROM filter_set GROUP BY ALL
+    )
+    SELECT c.run_id, c.role, c.direction_id, count(*) AS made, count(*) FILTER (said.kept) AS kept,
+        count(said.kept) AS decided, min(c.dose) AS dose_low, max(c.dose) AS dose_high,
         any_value(newest.filter_id) AS filter_id
     FROM completion c
-    LEFT JOIN text_state t ON t.run_id = c.run_id AND t.completion_id = c.completion_id
-    LEFT JOIN (SELECT run_id, arg_max(filter_id, seq) AS filter_id FROM filter_set GROUP BY ALL) newest
-        ON newest.run_id = c.run_id
-    WHERE c.run_id IN (SELECT unnest($runs)) AND c.arm_id IS NULL
+    LEFT JOIN said ON said.run_id = c.run_id AND said.completion_id = c.completion_id
+    LEFT JOIN newest ON newest.run_id = c.run_id
+    WHERE c.run_id IN $runs AND c.arm_id IS NULL
     GROUP BY ALL ORDER BY c.run_id, c.role, c.direction_id
 """
 TRAINED = """
     SELECT h.adapter_id, list(DISTINCT c.run_id ORDER BY c.run_id) AS runs
     FROM heal_text h
     JOIN completion c ON c.completion_id = h.completion_id
-    WHERE h.run_id IN (SELECT unnest($runs)) GROUP BY ALL
+    WHERE h.run_id IN $runs GROUP BY ALL
 """
 FOUND = """
     SELECT DISTINCT kind, id FROM artefact
-    WHERE starts_with(id, $prefix)
+    WHERE id BETWEEN $prefix AND $prefix || '~'
     ORDER BY kind = 'unit', kind <> 'run', kind, id
 """
 FACTS = {
@@ -287,11 +291,20 @@ def _found(store: Asked, prefix: str) -> tuple[str, str]:
     )
 
 
+def _family(store: Asked, kind: str, name: str) -> list[str]:
+    """Runs that have made the artefact, with all that they came from and that came from them."""
+    made = store.query(
+        "SELECT DISTINCT run_id FROM artefact WHERE kind = $kind AND id = $id", {"kind": kind, "id": name}
+    )
+    rows = {row["run_id"]: row for row in store.query(CHAIN).to_dicts()}
+    return sorted({member for (run,) in made.iter_rows() for member in _related(run, rows) | {run}})
+
+
 class _Told:
     """All that one artefact hangs together with, as two sets of edges."""
 
     def __init__(self, store: Asked, kind: str, name: str) -> None:
-        start = {"kind": kind, "id": name}
+        start = {"kind": kind, "id": name, "runs": _family(store, kind, name)}
         above = store.query(_walk("kind", "id", "from_kind", "from_id"), start).rows()
         below = store.query(_walk("from_kind", "from_id", "kind", "id"), start).rows()
         self.up = _edges(above, (kind, name), {"decides on"})
@@ -299,8 +312,8 @@ class _Told:
         self.down = _edges(below, (kind, name), {"part of", "shows"}, words)
         names = {(kind, name), *self.up, *self.down}
         names |= {(edge.kind, edge.id) for edges in (*self.up.values(), *self.down.values()) for edge in edges}
-        sql = "SELECT * FROM artefact WHERE id IN (SELECT unnest($ids))"
-        rows = store.query(sql, {"ids": sorted({name for _, name in names})}).to_dicts()
+        sql = "SELECT * FROM artefact WHERE run_id IN $runs AND id IN (SELECT unnest($ids))"
+        rows = store.query(sql, {"ids": sorted({name for _, name in names}), "runs": start["runs"]}).to_dicts()
         self.about = {(row["kind"], row["id"]): row for row in rows}
 
     def tree(self, kind: str, name: str, edges: Mapping[tuple[str, str], Sequence[Edge]]) -> list[Node]:
@@ -346,7 +359,7 @@ def _walk(near_kind: str, near: str, far_kind: str, far: str) -> str:
     return f"""
         WITH RECURSIVE edge AS MATERIALIZED (
             SELECT DISTINCT {near_kind} AS near_kind, {near} AS near, relation, {far_kind} AS far_kind, {far} AS far
-            FROM made_from
+            FROM made_from WHERE run_id IN $runs
         ), walk AS (
             SELECT * FROM edge WHERE near_kind = $kind AND near = $id
             UNION

@@ -90,13 +90,14 @@ def records() -> list[Record]:
     """Everything that the store holds."""
     texts = [completion(name) for name in TEXTS]
     own = {"run_id": RUN, "unit_id": unit_id(RUN, "write")}
+    round_ = {"run_id": RUN, "unit_id": unit_id(RUN, "filter")}
     said = {"filter_id": digest(RUN, SPEC.filters), "seq": 0, "thresholds": canonical(SPEC.filters)}
     return [
         plain(Run, run_id=PARENT, gate="gate1"),
         plain(Run, run_id=SIBLING, gate="gate1"),
         plain(Run, run_id=RUN, gate="gate2", method="svd", spec=canonical(SPEC), parent_run=PARENT),
         *texts,
-        FilterSet(**own, **said),
+        FilterSet(**round_, **said),
         *decisions(texts),
         plain(Unit, **own, stage="write"),
         plain(RunEvent, run_id=RUN, seq=1, state="finished"),

@@ -212,6 +212,18 @@ def test_thresholds_move_and_the_command_is_told(original: Path) -> None:
     assert TEXTS["probe-over"][1] in words, "the text whose fate changes"
 
 
+def test_the_borderline_is_told_with_its_value(original: Path) -> None:
+    app = page(original, "texts", run=RUN, part="borderline", check="perplexity")
+    assert not trouble(app)
+    told = [str(text.value).replace("\\", "") for text in app.markdown]
+    assert told[:2] == [
+        "**perplexity**: just dropped, 15.5 (keeps at most 15)",
+        "**perplexity**: just kept, 14.5 (keeps at most 15)",
+    ]
+    words = [card.words for card in cards(elements(app)) if "written" in str(card.attributes)]
+    assert TEXTS["probe-over"][1] in words[0] and TEXTS["probe-near"][1] in words[1]
+
+
 def test_side_by_side_has_every_writer_of_a_prompt(tmp_path: Path) -> None:
     store = Store(tmp_path / "steerkit.duckdb")
     kinds = ("base", "steered", "plain", "healed")
@@ -241,5 +253,7 @@ def test_a_run_that_was_not_decided_on_is_half_a_page_and_no_failure(tmp_path: P
     own = {"role": "collected", "completion_id": "c", "text": "half"}
     store.append([plain(Run, gate="gate2"), plain(Completion, **own)])
     store.ingest()
-    for part in ("read", "label", "redecide", "beside"):
+    for part in ("read", "beside"):
         assert not trouble(page(store.path, "texts", part=part)), part
+    app = page(store.path, "texts", part="label")
+    assert not trouble(app) and any("steerkit gate2" in code.value for code in app.code)

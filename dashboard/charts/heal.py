@@ -10,8 +10,8 @@ from dashboard.charts import CATEGORIES, MUTED
 from dashboard.charts.axis import above
 from steerkit.pictures import STUDENTS
 
-HEIGHT = 270
-"""Of a panel (pixels)."""
+HEIGHT, LINE = 240, 17
+"""Of a panel, and of a line of its legend (pixels)."""
 BALANCED = 1.0
 """Ratio at which barrier and objective pull alike."""
 
@@ -28,7 +28,9 @@ class Panels:
         taken = iter(free * (1 + len(order) // max(1, len(free))))
         colours = [STUDENTS[name][0] if name in STUDENTS else next(taken) for name in order]
         dashes = [[5, 3] if name == "plain" else [1, 0] for name in order]
-        legend = alt.Legend(orient="bottom", columns=3, labelLimit=260, symbolType="stroke")
+        legend = alt.Legend(orient="bottom", columns=1, labelLimit=260, symbolType="stroke")
+        # The legend takes its room from the panel.
+        self.height = HEIGHT + LINE * len(order)
         self.colour = alt.Color("adapter:N", title=None, scale=alt.Scale(domain=order, range=colours), legend=legend)
         # Plain lies over healed until the barrier fires: its dashes show both.
         self.dash = alt.StrokeDash("adapter:N", title=None, scale=alt.Scale(domain=order, range=dashes), legend=legend)
@@ -52,7 +54,7 @@ class Panels:
             return line
         rule = alt.Chart(_data(begins)).mark_rule(strokeDash=[2, 3], strokeWidth=1.6)
         told = ["adapter:N", alt.Tooltip("tau:Q", title="barrier begins (nats)", format=".3g")]
-        return alt.layer(line, rule.encode(y="tau:Q", color=self.colour, tooltip=told)).properties(height=HEIGHT)
+        return alt.layer(line, rule.encode(y="tau:Q", color=self.colour, tooltip=told)).properties(height=self.height)
 
     def gradients(self, curves: polars.DataFrame) -> Any:
         """The barrier's gradient over the objective's where the two were taken apart; 0 where the barrier is silent."""
@@ -87,7 +89,7 @@ class Panels:
         told = ["adapter:N", f"{across}:Q", alt.Tooltip(f"{column}:Q", format=".4g")]
         mark = alt.Chart(_data(rows)).mark_line(point=alt.OverlayMarkDef(size=22) if point else False, strokeWidth=1.8)
         line = mark.encode(x=x, y=y, color=self.colour, strokeDash=self.dash, tooltip=told)
-        return line.properties(height=HEIGHT)
+        return line.properties(height=self.height)
 
 
 def sweep(points: polars.DataFrame, lowest: float) -> Any:
@@ -95,7 +97,7 @@ def sweep(points: polars.DataFrame, lowest: float) -> Any:
     rows = points.filter(polars.col("d_target").is_not_null() & polars.col("coherence").is_not_null()).to_dicts()
     regs = sorted({row["reg"] or "none" for row in rows})
     colour = alt.Color("reg:N", title="constraint", scale=alt.Scale(domain=regs, range=[*CATEGORIES][: len(regs)]))
-    x = alt.X("d_target:Q", title="shift of the target from base (nats)")
+    x = alt.X("d_target:Q", title="shift of the target from base (nats)", axis=alt.Axis(tickCount=8))
     y = alt.Y("coherence:Q", axis=above("coherence: answer mass, relative to base"), scale=alt.Scale(zero=False))
     chart = alt.Chart(_data(rows)).encode(y=y)
     spans = chart.mark_rule(opacity=0.4).encode(x="d_target_low:Q", x2="d_target_high:Q", color=colour)

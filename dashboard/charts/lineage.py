@@ -46,7 +46,7 @@ def graph(drawing: Drawing, chosen: str | None = None) -> Any:
     words = words.encode(x=across, text="title:N", tooltip=told)
     heads = _heads(x, y)
     return alt.layer(_arrows(drawing, x, y), ground, boxes.add_params(click), words, *heads).properties(
-        height=int(ROW * (lowest + 2.4))
+        height=int(ROW * (lowest + 2.4)), view=alt.ViewConfig(strokeOpacity=0)
     )
 
 

@@ -93,7 +93,7 @@ def budget(rounds: polars.DataFrame) -> Any:
     for row in rounds.sort("round").iter_rows(named=True):
         total += row["kl_previous"] or 0.0
         rows.append({**row, "kl_sum": total if row["kl_previous"] is not None else None})
-    return _named(rows, BUDGET, "nats", "KL(student || ...), on its own texts (nats per token)", zero=True)
+    return _named(rows, BUDGET, "nats", "KL on its own texts (nats per token)", zero=True)
 
 
 def cosines(rounds: polars.DataFrame) -> Any:
@@ -129,7 +129,7 @@ def _scale(named: Any) -> Any:
 
 
 def _legend(columns: int = 3, orient: Literal["bottom", "top"] = "bottom") -> Any:
-    return alt.Legend(orient=orient, columns=columns, labelLimit=300)
+    return alt.Legend(orient=orient, columns=columns, labelLimit=300, offset=24 if orient == "top" else 18)
 
 
 def _line_at(value: float) -> Any:

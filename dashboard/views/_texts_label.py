@@ -11,6 +11,7 @@ from dashboard import empty, figure, link, written
 from dashboard.look import plain
 from dashboard.reading import Reader
 from dashboard.runs import Run
+from dashboard.views import _texts_borderline
 from steerkit.errors import SteerkitError
 from steerkit.labelling import KEYS, labelled
 from steerkit.records import Trait
@@ -112,13 +113,11 @@ def _choices(reader: Reader, run: Run) -> tuple[str, str, str | None]:
         queue = link.pick("Order", "queue", [*QUEUES], shown=lambda name: QUEUES[name]) or "borderline"
     check = None
     if queue == "borderline":
-        ranges = reader.ask("check_ranges", run=run["run_id"])
-        deciding = [row["name"] for row in ranges.iter_rows(named=True) if row["dropped"]]
         with third:
-            check = link.pick("Threshold of", "check", ["any check", *deciding])
+            check = _texts_borderline.choose(reader.ask("check_ranges", run=run["run_id"]))
     if trouble := st.session_state.pop("_label_trouble", None):
         st.warning(trouble, icon=":material/hourglass_top:")
-    return (name or "").strip(), queue, None if check == "any check" else check
+    return (name or "").strip(), queue, check
 
 
 def _login() -> str:

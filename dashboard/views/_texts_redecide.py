@@ -26,7 +26,7 @@ def show(reader: Reader, run: Run) -> None:
     """Sliders, what they change, and the texts whose fate changes."""
     ranges = {row["name"]: row for row in reader.ask("check_ranges", run=run["run_id"]).iter_rows(named=True)}
     if not ranges:
-        empty.nothing("The texts of this run were not decided on.", f"steerkit gate2 --from {run['run_id']}")
+        empty.nothing("This run has no steered texts that were decided on.", "steerkit gate2 --from RUN")
         return
     moved = _sliders(reader, run, ranges)
     asked = {"run": run["run_id"], "thresholds": json.dumps(moved)}

@@ -74,7 +74,10 @@ def show(reader: Reader) -> None:
     with left:
         st.subheader("KL budget")
         figure.show(budget(rounds), rounds.select("round", "kl_base", "kl_previous", "kl_excess"), "budget")
-        st.caption("Where the line from the base falls below the sum, later rounds undo part of what earlier ones did.")
+        st.caption(
+            "Steps at right angles add up to the sum. The line from the base lies above it where rounds go on in the "
+            "same direction, and below where later ones undo earlier ones."
+        )
     with right:
         st.subheader("Cosines")
         figure.show(cosines(rounds), rounds.select("round", "cosine_first", "cosine_last", "cosine_teacher"), "cosines")
@@ -86,7 +89,7 @@ def _outcome(rounds: polars.DataFrame, spec: Mapping[str, Any]) -> None:
     """How far the loop came, which round was best, and why it stopped."""
     last = rounds.row(-1, named=True)
     best = rounds.filter(rounds["round"].eq_missing(last["best_round"]))
-    first, second, third = st.columns(3)
+    first, second, third = st.columns([2, 3, 4])
     first.metric("rounds", f"{rounds.height} of {spec['rounds']}")
     second.metric("best round", "none" if best.is_empty() else str(last["best_round"]), help="Furthest while coherent.")
     if not best.is_empty():

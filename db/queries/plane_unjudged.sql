@@ -5,7 +5,8 @@ WITH registered AS (
     FROM run WHERE run_id = $run
 ), shifted AS (
     SELECT delta.run_id, delta.arm_id,
-        any_value(d_nats) FILTER (foundation = spec ->> '$.target') * any_value((spec ->> '$.sign')::INTEGER) AS separation,
+        any_value(d_nats) FILTER (foundation = (spec ->> '$.target')) * any_value((spec ->> '$.sign')::INTEGER)
+            AS separation,
         any_value(d_nats) FILTER (foundation = 'Authority') AS d_auth
     FROM delta
     JOIN registered ON registered.run_id = delta.run_id

@@ -10,14 +10,22 @@ CREATE OR REPLACE VIEW progress_units AS
 SELECT run_id, stage, count(DISTINCT unit_id) AS units, sum(seconds) AS seconds FROM unit GROUP BY ALL;
 COMMENT ON VIEW progress_units IS 'Finished units of work per run and stage, and the wall-clock time they took (seconds).';
 
--- Two rounds with the same thresholds share their filter_id: what they said is the same, and counts once.
+-- A round that was repeated with the same thresholds may share its ids: what it said is the same, and counts once. Only
+-- such rounds are looked through for doubles, which takes ten times as long as reading them.
 CREATE OR REPLACE VIEW decision AS
-WITH newest AS (
-    SELECT DISTINCT ON (run_id) run_id, filter_id FROM filter_set ORDER BY run_id, seq DESC, filter_id DESC
+WITH round_of AS (
+    SELECT DISTINCT ON (run_id) run_id, filter_id, count(*) OVER (PARTITION BY run_id, filter_id) AS told
+    FROM filter_set ORDER BY run_id, seq DESC, filter_id DESC
 )
+SELECT d.*
+FROM filter_decision d
+JOIN round_of ON round_of.run_id = d.run_id AND round_of.filter_id = d.filter_id
+WHERE told = 1
+UNION ALL
 SELECT DISTINCT ON (d.run_id, d.completion_id, d.name) d.*
 FROM filter_decision d
-JOIN newest ON newest.run_id = d.run_id AND newest.filter_id = d.filter_id;
+JOIN round_of ON round_of.run_id = d.run_id AND round_of.filter_id = d.filter_id
+WHERE told > 1;
 COMMENT ON VIEW decision IS 'What each check says of each completion, in the newest round of each run.';
 
 CREATE OR REPLACE VIEW lineage_edge AS
@@ -59,20 +67,44 @@ SELECT run_id, 'decision', completion_id, 'completion', completion_id,
 FROM decision GROUP BY ALL;
 COMMENT ON VIEW lineage_edge IS 'What each thing was made from, one step back; a run, from the run it goes on from.';
 
+-- Only a run may have its parent in another run, and what is in a run is at most four steps below it: written out, a
+-- filter on run_id reaches the tables, which it cannot through a recursion.
 CREATE OR REPLACE VIEW lineage AS
-WITH RECURSIVE edge AS MATERIALIZED (
-    -- Only a run may have its parent in another run.
-    SELECT *, CASE WHEN kind = 'run' THEN parent_id ELSE run_id END AS parent_run FROM lineage_edge
-), walk AS (
-    SELECT run_id, kind, id, parent_kind, parent_id, label, 0 AS depth, [kind || ':' || id] AS path
-    FROM edge
+WITH RECURSIVE origin AS MATERIALIZED (
+    FROM lineage_edge WHERE kind = 'run'
+), generation AS (
+    SELECT run_id, kind, id, parent_kind, parent_id, label, 0 AS depth, ['run:' || id] AS path
     -- A run whose parent is in another store is a root here.
-    WHERE kind = 'run' AND NOT EXISTS (FROM edge parent WHERE parent.kind = 'run' AND parent.id = edge.parent_id)
+    FROM origin WHERE NOT EXISTS (FROM origin parent WHERE parent.id = origin.parent_id)
     UNION ALL
-    SELECT e.run_id, e.kind, e.id, e.parent_kind, e.parent_id, e.label, walk.depth + 1,
-        list_append(walk.path, e.kind || ':' || e.id)
-    FROM walk JOIN edge e ON e.parent_run = walk.run_id AND e.parent_kind = walk.kind AND e.parent_id = walk.id
-), said AS (
+    SELECT e.run_id, e.kind, e.id, e.parent_kind, e.parent_id, e.label, above.depth + 1,
+        list_append(above.path, 'run:' || e.id)
+    FROM generation above JOIN origin e ON e.parent_id = above.id
+), first AS NOT MATERIALIZED (
+    SELECT e.*, above.depth + 1 AS depth, list_append(above.path, e.kind || ':' || e.id) AS path
+    FROM generation above
+    JOIN lineage_edge e ON e.run_id = above.run_id AND e.parent_id = above.id
+    WHERE e.parent_kind = 'run' AND e.kind IN ('direction', 'adapter', 'role', 'arm', 'completion')
+), second AS NOT MATERIALIZED (
+    SELECT e.*, above.depth + 1 AS depth, list_append(above.path, e.kind || ':' || e.id) AS path
+    FROM first above
+    JOIN lineage_edge e ON e.run_id = above.run_id AND e.parent_kind = above.kind AND e.parent_id = above.id
+    WHERE e.kind IN ('arm', 'score', 'completion')
+), third AS NOT MATERIALIZED (
+    SELECT e.*, above.depth + 1 AS depth, list_append(above.path, e.kind || ':' || e.id) AS path
+    FROM second above
+    JOIN lineage_edge e ON e.run_id = above.run_id AND e.parent_kind = above.kind AND e.parent_id = above.id
+    WHERE e.kind IN ('score', 'completion')
+), tree AS NOT MATERIALIZED (
+    FROM generation UNION ALL BY NAME FROM first UNION ALL BY NAME FROM second UNION ALL BY NAME FROM third
+), walk AS NOT MATERIALIZED (
+    FROM tree
+    UNION ALL BY NAME
+    SELECT e.*, above.depth + 1 AS depth, list_append(above.path, e.kind || ':' || e.id) AS path
+    FROM tree above
+    JOIN lineage_edge e ON e.run_id = above.run_id AND e.parent_id = above.id
+    WHERE above.kind = 'completion' AND e.kind = 'decision'
+), said AS NOT MATERIALIZED (
     SELECT run_id, arm_id, string_agg(format('{} {:.3f}', quantity, value), ', ' ORDER BY quantity DESC) AS label
     FROM effect WHERE quantity IN ('d_target', 'coherence') AND value IS NOT NULL GROUP BY ALL
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from steerkit.options import common, json_option
+from steerkit.options import VIGNETTES, common, instrument_options, json_option, with_think
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -13,11 +13,9 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.command("gate1")
 @click.option("--method", default="svd", show_default=True, help="Steering method (steerkit methods).")
 @click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas).")
-@click.option(
-    "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
-)
+@instrument_options
 @click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
-@click.option("--vignettes", type=click.Path(path_type=Path), help="Your own vignettes (JSONL).")
+@click.option("--vignettes", type=click.Path(path_type=Path), help=VIGNETTES)
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
@@ -33,7 +31,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @json_option
 @common("store", "model", "dtype", "device", "seed")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
-def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any) -> int:
+def command(as_json: bool, store: Path, resume: bool, again: bool, think: int | None, **asked: Any) -> int:
     """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
 
     Prints a verdict with its criteria, every known way to fail as observed or not, and the path of a picture.
@@ -42,7 +40,7 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
     from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
-    request = Gate1Request.checked(asked)
+    request = Gate1Request.checked({**asked, "settings": with_think(asked["settings"], think)})
 
     from steerkit.session import answer
 

@@ -274,7 +274,11 @@ def test_every_question_binds_and_answers(full: Planted, empty: Store, question:
     # Those about texts, adapters and sweeps are asked of stores that have some, in tests of their own.
     elsewhere = (*OF_TEXTS, *OF_ADAPTERS, "sweep", "rounds")
     assert question in elsewhere or not full.store.ask(question, ARGUMENTS.get(question)).is_empty()
-    assert empty.ask(question, ARGUMENTS.get(question)).is_empty()
+    if question == "compare":
+        with pytest.raises(UsageError, match="arms must be stored to be compared, but 'base' is not"):
+            empty.ask(question, ARGUMENTS[question])
+    else:
+        assert empty.ask(question, ARGUMENTS.get(question)).is_empty()
 
 
 def test_questions_filter(full: Planted) -> None:

@@ -130,6 +130,8 @@ def arm_row(arm: Arm, effects: Mapping[tuple[str, str], Effect]) -> dict[str, An
         "d_coherence": value("d_coherence"),
         "coh_cost": value("coh_cost"),
         "not_wrong": value("not_wrong"),
+        "resolution": value("resolution"),
+        "flip_nats": value("flip_nats"),
         "p_null": separation.p_null if separation else None,
         "front_probability": value("front_probability"),
         "shifts": {name: value(quantity) for name, quantity in SHIFTS.items()},

@@ -32,7 +32,7 @@ class ArmMetrics:
     `clr`: log p[target] less the mean of all seven, on target rows.
     `margin`: the best answer's lead over the second. `entropy`: of the choice. `prefill_nll`: per scaffold token.
     `label_nll`: mean -log p of the label.
-    `flip_nats`: how far `target_nats` moves when the answer to one of the target's vignettes flips: the mean gap
+    `flip_nats`: how far `target_nats` moves when the base's answer to one of the target's vignettes flips: the mean gap
     between log p[target] and the best other answer, over the number of target rows.
 
     Levels as fractions:
@@ -181,7 +181,6 @@ def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str, floor: floa
         "entropy": (-(chance * floored).sum(axis=1), read),
         "mean_target": (chance[:, goal], read),
         "mean_authority": (chance[:, FOUNDATIONS.index("Authority")], read),
-        "flip_nats": (_gap(floored, goal) / max(1, int((read & (truth == target)).sum())), read & (truth == target)),
         "label_nll": (-_own(floored, truth), read),
         "mass": (np.nan_to_num(arm.mass, nan=0.0), everywhere),
         "frac_unscorable": ((~read).astype(float), everywhere),
@@ -225,6 +224,9 @@ def _change_columns(
     columns = {f"d_{quantity_name(name)}": (change(name), both & (truth == name)) for name in FOUNDATIONS}
     columns["d_clr"] = (_centred(arm.choice, target, floor) - _centred(base.choice, target, floor), both & own)
     columns["d_target_raw"] = (change(target, "raw_choice"), raw & own)
+    flips = scorable(base) & own
+    gap = _gap(np.maximum(base.choice, floor), FOUNDATIONS.index(target))
+    columns["flip_nats"] = (gap / max(1, int(flips.sum())), flips)
     columns["base_mass"] = (np.nan_to_num(base.mass, nan=0.0), everywhere)
     for prefix, side in (("", arm), ("base_", base)):
         chance = np.exp(side.choice)

@@ -13,6 +13,7 @@ STORE = "steerkit.duckdb"
 MODEL = "smollm2-135m"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
+VIGNETTES = "Your own vignettes (JSONL), or classic, scifi or ai-actor where their package is installed."
 
 COMMON: dict[str, dict[str, Any]] = {
     "store": {
@@ -74,6 +75,19 @@ def accept_common(command: click.Command) -> None:
     declared = {parameter.name for parameter in command.params}
     for name in COMMON.keys() - declared:
         command.params.append(click.Option([f"--{name}"], **COMMON[name] | {"hidden": True, "expose_value": False}))
+
+
+def instrument_options(function: Decorated) -> Decorated:
+    """--instrument, and --think for instruments that let the model think."""
+    thinks = "Tokens the model thinks before it answers, where the instrument lets it."
+    function = click.option("--think", type=click.IntRange(min=0), help=thinks)(function)
+    reads = "How the trait is read (steerkit instruments)."
+    return click.option("--instrument", default="fewshot", show_default=True, help=reads)(function)
+
+
+def with_think(settings: tuple[str, ...], think: int | None, section: str = "instrument.") -> tuple[str, ...]:
+    """The settings, `--think` among them where it was given."""
+    return settings if think is None else (*settings, f"{section}think={think}")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

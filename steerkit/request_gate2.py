@@ -55,10 +55,11 @@ class Parent:
         spec = msgspec.json.decode(run.spec, type=RunSpec)
         return cls(run, spec, tuple(only(Direction, records)), calibrated, operating, verdict)
 
-    def need_same(self, given: Mapping[str, str]) -> None:
+    def need_same(self, given: Mapping[str, Any]) -> None:
         """Raise UsageError where an option that came beside --from says something else than that run."""
         spec = self.spec
-        known = {"method": spec.method, "trait": spec.trait, "model": spec.model, "dtype": spec.dtype}
+        known: dict[str, Any] = {"method": spec.method, "trait": spec.trait, "model": spec.model, "dtype": spec.dtype}
+        known |= {"instrument": spec.instrument, "think": spec.instrument_config.get("think")}
         for name, value in given.items():
             if value not in (known[name], "auto"):
                 raise UsageError(

@@ -163,7 +163,7 @@ class Store:
             if name not in values:
                 raise unknown(f"parameter of {question}", name, values)
             values[name] = value
-        if question == "compare":
+        if question == "compare" and values["base"] is not None:
             self._need_one_evaluation(values["base"], values["arm"])
         return self.query(sql, values)
 

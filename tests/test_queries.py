@@ -284,7 +284,11 @@ def test_every_question_binds_and_answers(full: Planted, empty: Store, question:
     compared = ("methods_compared", "dose_response", "layers")
     elsewhere = (*OF_TEXTS, *OF_ADAPTERS, *OF_PAGES, *OF_RUNS, *compared, "sweep", "rounds")
     assert question in elsewhere or not full.store.ask(question, ARGUMENTS.get(question)).is_empty()
-    assert question in OF_SCHEMA or empty.ask(question, ARGUMENTS.get(question)).is_empty()
+    if question == "compare":
+        with pytest.raises(UsageError, match="arms must be stored to be compared, but 'base' is not"):
+            empty.ask(question, ARGUMENTS[question])
+    else:
+        assert question in OF_SCHEMA or empty.ask(question, ARGUMENTS.get(question)).is_empty()
 
 
 def test_questions_filter(full: Planted) -> None:

@@ -20,6 +20,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield filled(document["summary"])
     yield ""
     yield _arms(document)
+    yield from _resolution(document)
     yield ""
     yield from verdict_lines(document)
     yield ""
@@ -35,6 +36,18 @@ def _arms(document: Mapping[str, Any]) -> str:
     rows = [_row(arm, target) for arm in document["arms"] if arm["kind"] in ("base", "steered", "prompt")]
     rows += [_null_row(kind, dose, group) for (kind, dose), group in _nulls(document["arms"]).items()]
     return table(columns, rows, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def _resolution(document: Mapping[str, Any]) -> Iterator[str]:
+    """The smallest shift the vignettes resolve, at the operating dose or the strongest; nothing for an older run."""
+    steered = [arm for arm in document["arms"] if arm["kind"] == "steered" and arm["resolution"] is not None]
+    if not steered:
+        return
+    wanted = document["operating_dose"] or max(arm["dose"] for arm in steered)
+    arm = min(steered, key=lambda each: abs(each["dose"] - wanted))
+    smallest, flip = (number(arm[name], sign="") for name in ("resolution", "flip_nats"))
+    said = f"smallest shift of {document['target']} these vignettes resolve at dose {arm['dose']:+g}: {smallest} nats"
+    yield filled(f"{said}; one vignette flipping is {flip}")
 
 
 def _row(arm: Mapping[str, Any], target: str) -> list[str]:

@@ -32,5 +32,5 @@ def collected(asked: Mapping[str, Any], store: Path, from_run: str | None, *, re
 def gate2_settings(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What gate 2 is asked where gate 3 was: its defaults; gate 3's own settings do not concern it."""
     shared = ("personas", "dilemmas", "keep", "quick", "model", "dtype", "device", "seed", "trust_remote_code")
-    given = {name: asked[name] for name in shared}
+    given = {name: asked[name] for name in (*shared, "instrument", "think")}
     return {**given, "schedule": None, "backtrack": False, "settings": ()}

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from steerkit.errors import UsageError
-from steerkit.options import common, json_option
+from steerkit.options import VIGNETTES, common, instrument_options, json_option, with_think
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -15,11 +15,9 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--method", default="svd", show_default=True, help="Steering method (steerkit methods).")
 @click.option("--vector", metavar="FILE|RUN", help="Steer along a direction from a file or another run instead.")
 @click.option("--trait", default="authority", show_default=True, help="Persona pair (steerkit personas).")
-@click.option(
-    "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
-)
+@instrument_options
 @click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
-@click.option("--vignettes", type=click.Path(path_type=Path), help="Your own vignettes (JSONL).")
+@click.option("--vignettes", type=click.Path(path_type=Path), help=VIGNETTES)
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own extraction contexts (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own dilemmas for the texts (JSONL).")
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
@@ -46,6 +44,7 @@ def command(
     again: bool,
     vector: str | None,
     blocks: str | None,
+    think: int | None,
     **asked: Any,
 ) -> int:
     """Steer along a persona contrast, at doses of equal cost, against null directions and the persona as a prompt.
@@ -56,6 +55,7 @@ def command(
     from steerkit.commands._narrator import Narrator
     from steerkit.request import Gate1Request
 
+    asked["settings"] = with_think(asked["settings"], think)
     if blocks is not None:
         from steerkit.session import steered_blocks
 

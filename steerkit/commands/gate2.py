@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from steerkit.options import common, json_option
+from steerkit.options import common, instrument_options, json_option, with_think
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -16,6 +16,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--from", "from_run", metavar="RUN", help="Go on from this run of gate 1 (the beginning of its id).")
 @click.option("--method", default="svd", show_default=True, help="Without --from: run gate 1 first, with this method.")
 @click.option("--trait", default="authority", show_default=True, help="Without --from: the persona pair.")
+@instrument_options
 @click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own prompts (JSONL).")
 @click.option("--keep", type=click.IntRange(min=1), help="How many texts are to be kept (64).")
@@ -52,7 +53,7 @@ def command(
             from_run = first["run_id"]
             narrator.say(f"gate 1 said {first['verdict']} (run {from_run}); going on with gate 2")
     parent = parent_run(store, from_run)
-    parent.need_same(typed(("method", "trait", "model", "dtype")) if continued else {})
+    parent.need_same(typed(("method", "trait", "instrument", "think", "model", "dtype")) if continued else {})
     with Narrator(store, as_json) as narrator:
         whole = request.after(parent)
         document = answer(whole, store, resume=resume, again=again, narrator=narrator)
@@ -60,7 +61,7 @@ def command(
     return EXIT[document["verdict"]]
 
 
-def typed(names: Iterable[str]) -> dict[str, str]:
+def typed(names: Iterable[str]) -> dict[str, Any]:
     """Those of these options that stand on the command line, with their values."""
     context = click.get_current_context()
     return {n: context.params[n] for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
@@ -73,5 +74,6 @@ def gate1_request(asked: dict[str, Any], method: str, trait: str) -> Any:
     shared = ("personas", "dilemmas", "quick", "model", "dtype", "device", "seed", "trust_remote_code")
     given = {name: asked[name] for name in shared}
     files = dict.fromkeys(("vignettes", "contexts"))
-    fixed = {"instrument": "fewshot", "person": "third", "thorough": False, "settings": ()}
+    settings = with_think((), asked["think"])
+    fixed = {"instrument": asked["instrument"], "person": "third", "thorough": False, "settings": settings}
     return Gate1Request.checked({**given, **files, **fixed, "method": method, "trait": trait})

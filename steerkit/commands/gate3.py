@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from steerkit.options import common, json_option
+from steerkit.options import common, instrument_options, json_option
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -14,6 +14,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--from", "from_run", metavar="RUN", help="Go on from this run of gate 2, or of gate 1.")
 @click.option("--method", default="svd", show_default=True, help="Without --from: run gates 1 and 2 with this method.")
 @click.option("--trait", default="authority", show_default=True, help="Without --from: the persona pair.")
+@instrument_options
 @click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own prompts (JSONL).")
 @click.option("--keep", type=click.IntRange(min=1), help="How many texts gate 2 is to keep (64).")

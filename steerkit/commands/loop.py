@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from steerkit.options import common, json_option
+from steerkit.options import VIGNETTES, common, instrument_options, json_option, with_think
 
 EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -20,9 +20,9 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
     show_default=True,
     help="Of later rounds: fresh, first, or project (fresh on first).",
 )
-@click.option("--instrument", default="fewshot", show_default=True, help="How answers are read.")
+@instrument_options
 @click.option("--personas", type=click.Path(path_type=Path), help="Your own persona pairs (TOML).")
-@click.option("--vignettes", type=click.Path(path_type=Path), help="Your own vignettes (JSONL).")
+@click.option("--vignettes", type=click.Path(path_type=Path), help=VIGNETTES)
 @click.option("--contexts", type=click.Path(path_type=Path), help="Your own context messages (JSONL).")
 @click.option("--dilemmas", type=click.Path(path_type=Path), help="Your own prompts (JSONL).")
 @click.option("--keep", type=click.IntRange(min=1), help="How many texts each round is to keep (64).")
@@ -42,7 +42,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @json_option
 @common("store", "model", "dtype", "device", "seed")
 @click.option("--trust-remote-code", is_flag=True, help="Let a model folder run its own Python code.")
-def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any) -> int:
+def command(as_json: bool, store: Path, resume: bool, again: bool, think: int | None, **asked: Any) -> int:
     """Repeat gates 1 to 3, each round on the student that the one before made, until a rule says stop.
 
     Stops below the floor of coherence, when too few texts are kept, when training breaks, or when a round's gain cannot
@@ -53,7 +53,7 @@ def command(as_json: bool, store: Path, resume: bool, again: bool, **asked: Any)
     from steerkit.request_loop import LoopRequest
 
     fixed = {"person": "third", "thorough": False, "schedule": None, "backtrack": False, "weights": False}
-    request = LoopRequest.checked({**fixed, **asked})
+    request = LoopRequest.checked({**fixed, **asked, "settings": with_think(asked["settings"], think)})
 
     from steerkit.session import answer
 

@@ -6,20 +6,24 @@ from typing import Any
 import click
 
 from steerkit.commands._output import echo_json
-from steerkit.options import common, json_option
+from steerkit.options import VIGNETTES, common, instrument_options, json_option, with_think
 
 
 @click.command("score")
-@click.option(
-    "--instrument", default="fewshot", show_default=True, help="How the trait is read (steerkit instruments)."
-)
-@click.option("--vignettes", type=click.Path(path_type=Path), help="A JSONL file with id, foundation, text.")
+@instrument_options
+@click.option("--vignettes", type=click.Path(path_type=Path), help=VIGNETTES)
 @click.option("--person", type=click.Choice(["third", "first"]), default="third", show_default=True, help="Who acts.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An instrument setting, such as orders=4.")
 @json_option
 @common("model", "dtype", "device")
 def command(
-    instrument: str, vignettes: Path | None, person: Any, settings: tuple[str, ...], as_json: bool, **model: str
+    instrument: str,
+    think: int | None,
+    vignettes: Path | None,
+    person: Any,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **model: str,
 ) -> None:
     """Score an unsteered model on a vignette set and say how good the instrument is there.
 
@@ -29,7 +33,7 @@ def command(
     from steerkit.request import instrument_config
 
     texts = read_vignettes(vignettes, person)
-    config = instrument_config(instrument, settings)
+    config = instrument_config(instrument, with_think(settings, think, section=""))
 
     from steerkit.host import load
     from steerkit.scoring import score_model

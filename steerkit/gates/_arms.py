@@ -118,3 +118,11 @@ def text_health(arm: ArmEvidence, base: ArmEvidence) -> TextHealth | None:
 def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:
     distinct = np.median([text.distinct_tail for text in texts])
     return float(distinct), float(np.median([text.tail_perplexity for text in texts]))
+
+
+def resolves(arm: ArmMetrics) -> str:
+    """The smallest shift of the target that the set tells from none, and what one flip is, for a sentence."""
+    smallest, flip = arm.resolution(), number(arm, "flip_nats")
+    if smallest is None:
+        return "the set resolves no shift"
+    return f"the smallest shift this set resolves is {smallest:.2f} nats, one vignette flipping is {flip:.2f}"

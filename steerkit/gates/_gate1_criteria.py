@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, number, off_target, surgical_excess
+from steerkit.gates._arms import at_least, number, off_target, resolves, surgical_excess
 from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate1_config import Config
 from steerkit.gates._gate1_measured import (
@@ -47,7 +47,9 @@ def interval_excludes_zero(study: Measured, config: Config) -> Result:
     found = None if arm is None else arm.interval("separation")
     if arm is None or found is None:
         return criterion(name, None, None, 0.0, NO_ARM, step)
-    detail = f"at dose {arm.arm.dose:g} {figures('separation', found)} over {arm.paired_target} vignettes"
+    detail = (
+        f"at dose {arm.arm.dose:g} {figures('separation', found)} over {arm.paired_target} vignettes; {resolves(arm)}"
+    )
     return criterion(name, found.low > 0, found.low, 0.0, detail, step, found.high >= config.separation)
 
 

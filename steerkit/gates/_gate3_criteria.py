@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from steerkit.gates._arms import number, off_target, surgical_excess
+from steerkit.gates._arms import number, off_target, resolves, surgical_excess
 from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate3_conditions import Condition, Conditions, conditions
 from steerkit.gates._gate3_config import Config
@@ -31,7 +31,8 @@ def _decided(name: str, study: Measured, config: Config, which: Callable[[Condit
 def separates(study: Measured, config: Config) -> Result:
     """The student has surely moved the target by the threshold in the intended direction since the round's start."""
     step = "see which hypothesis is observed; train on texts of a higher dose, or for longer"
-    return _decided("student separates", study, config, lambda found: found.moved, step)
+    result = _decided("student separates", study, config, lambda found: found.moved, step)
+    return result if study.healed is None else replace(result, detail=f"{result.detail}; {resolves(study.healed)}")
 
 
 def retains(study: Measured, config: Config) -> Result:

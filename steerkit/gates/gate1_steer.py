@@ -75,6 +75,7 @@ def _effects(study: Measured) -> Iterator[EffectValue]:
             value = arm.value(quantity)
             low, high = (None, None) if found is None else (found.low, found.high)
             yield EffectValue(arm.arm.arm_id, quantity, value, low, high, _effect_p(study, arm, quantity))
+        yield EffectValue(arm.arm.arm_id, "resolution", arm.resolution(), None, None, None)
     steered = (*study.negative, *study.positive)
     if steered:
         cost = np.stack([1 - arm.draws["coherence"] for arm in steered], axis=1)

@@ -50,7 +50,7 @@ def page(view: ModuleType, source: Reader) -> Page:
 
 def _drawn(view: ModuleType, source: Reader) -> Callable[[], None]:
     def draw() -> None:
-        live.began()
+        live.began(source)
         st.session_state["_age"] = 0.0
         st.title(view.TITLE)
         st.caption(view.SENTENCE)
@@ -58,9 +58,10 @@ def _drawn(view: ModuleType, source: Reader) -> Callable[[], None]:
         with safe.shown():
             if known(source):
                 view.show(source)
-        if age := st.session_state["_age"]:
+        age = st.session_state["_age"]
+        if age:
             freshness.caption(f":material/hourglass_top: The store is busy; this is how it was {age:.0f} s ago.")
-        live.ended(source)
+        live.ended(age > 0)
         live.follow(source)
 
     return draw

@@ -14,21 +14,24 @@ from steerkit.errors import SteerkitError
 
 SHORTEST = 2.0
 """Between two looks at the store's times (seconds); a look costs two calls of stat."""
+LONGEST = 30.0
+"""Nor does it rest longer than this (seconds)."""
 MOST = 3
 """How many runs the sidebar shows."""
 SHARE = 20
 """A page rests this many times as long as it took to draw, so that it leaves the machine to the run."""
 
 
-def began() -> None:
-    """Note when drawing began."""
-    st.session_state["_began"] = time.monotonic()
+def began(reader: Reader) -> None:
+    """Note when drawing began, and of which store: what is written meanwhile is drawn next time."""
+    st.session_state["_began"] = (reader.stamp(), time.monotonic())
 
 
-def ended(reader: Reader) -> None:
-    """Note how long drawing took, and of which store."""
-    st.session_state["_took"] = time.monotonic() - st.session_state["_began"]
-    st.session_state["_drawn"] = (reader.stamp(), time.monotonic())
+def ended(late: bool) -> None:
+    """Note how long drawing took; a page that shows what was is drawn again as soon as the store is free."""
+    stamp, start = st.session_state["_began"]
+    st.session_state["_took"] = time.monotonic() - start
+    st.session_state["_drawn"] = (None if late else stamp, time.monotonic())
 
 
 def follow(reader: Reader) -> None:
@@ -41,7 +44,7 @@ def follow(reader: Reader) -> None:
 
 def _look(reader: Reader) -> None:
     stamp, at = st.session_state.get("_drawn", (reader.stamp(), 0.0))
-    rested = time.monotonic() - at >= SHARE * st.session_state.get("_took", 0.0)
+    rested = time.monotonic() - at >= min(LONGEST, SHARE * st.session_state.get("_took", 0.0))
     if at and rested and stamp != reader.stamp():
         st.rerun()
 

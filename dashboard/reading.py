@@ -16,6 +16,8 @@ from steerkit.store import Store
 
 PATIENCE = 2.0
 """How long a page waits for a store that somebody holds (seconds)."""
+REST = 1.0
+"""How long a store that was busy is not tried again: a page asks several times, and should wait once (seconds)."""
 ROOM = 256 << 20
 """Size of all answers that are kept (bytes)."""
 Stamp = tuple[int, int]
@@ -37,6 +39,8 @@ class Reader:
     store: Store
     answers: "OrderedDict[Any, Answer]" = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    busy: float = float("-inf")
+    """When the store was found busy (seconds, monotonic)."""
 
     def ask(self, question: str, **parameters: Any) -> polars.DataFrame:
         """The answer to a named query of `db/queries`; parameters left out are NULL."""
@@ -59,7 +63,9 @@ class Reader:
         if known is not None and known.stamp == stamp:
             return known.frame
         try:
-            answer = Answer(read(), stamp, time.monotonic())
+            if time.monotonic() - self.busy < REST:
+                raise StoreLocked("the store was busy a moment ago")
+            answer = Answer(self._tried(read), stamp, time.monotonic())
         except StoreLocked:
             if known is None:
                 raise
@@ -70,6 +76,14 @@ class Reader:
             self.answers.move_to_end(key)
             self._make_room()
         return answer.frame
+
+    def _tried(self, read: Callable[[], polars.DataFrame]) -> polars.DataFrame:
+        """Read, and remember when the store was busy."""
+        try:
+            return read()
+        except StoreLocked:
+            self.busy = time.monotonic()
+            raise
 
     def _make_room(self) -> None:
         size = sum(answer.frame.estimated_size() for answer in self.answers.values())

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.look import plain
 from steerkit.errors import StoreLocked, UsageError
 
-PATH = re.compile(r"(?:~|\.{1,2})?(?:/[^\s/:;,'\"]+)*/([^\s/:;,'\"]+)")
+PATH = re.compile(r"(?<![\w.])(?:~|\.{1,2})?(?:/[^\s/:;,'\"]+)*/([^\s/:;,'\"]+)")
 """A path with at least one folder; its last part may be shown."""
 
 

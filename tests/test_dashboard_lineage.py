@@ -54,11 +54,12 @@ def test_hostile_labels_cannot_command_the_picture(drawing: Drawing) -> None:
 
 
 def test_a_link_asks_what_made_an_artefact(store: Store) -> None:
-    app = page(store.path, "lineage", id="adapter1")
+    app = page(store.path, "lineage", id="adapter1", run="g1-first")
     assert "adapter adapter1" in said(app)
     assert trouble(app) == [text for text in trouble(app) if "file with its tensors is gone" in text] != []
     trees = [Parsed(part) for part in elements(app) if 'class="tree"' in part]
-    up, down = trees
+    whole, up, down = trees
+    assert {"g1-first", "h3-second", "student1", "adapter0"} <= {*whole.words.split()}
     assert "adapter0" in up.words and "text1a" in up.words and "h3-second" in up.words
     assert "student1" in down.words
     for tree in trees:

@@ -70,6 +70,11 @@ def test_without_a_loop_the_command_is_named(tmp_path: Path) -> None:
     assert not trouble(app) and any("steerkit loop" in code.value for code in app.code)
 
 
+def test_a_loop_under_way_is_waited_for(tmp_path: Path) -> None:
+    app = page(made(tmp_path, state="started"), "rounds")
+    assert not trouble(app) and not app.code and "under way" in said(app)
+
+
 def test_steps_add_up_round_by_round() -> None:
     rounds = polars.DataFrame({"round": [0, 1, 2], "kl_base": [0.3, 0.4, 0.5], "kl_previous": [0.3, 0.2, 0.1]})
     drawn = budget(rounds).to_dict()["data"]["values"]

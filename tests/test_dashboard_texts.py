@@ -224,6 +224,18 @@ def test_the_borderline_is_told_with_its_value(original: Path) -> None:
     assert TEXTS["probe-over"][1] in words[0] and TEXTS["probe-near"][1] in words[1]
 
 
+def test_a_run_without_decisions_gives_way_to_the_one_it_went_on_from(store: Path) -> None:
+    later = plain(Run, run_id="later", gate="gate3", parent_run=RUN, registered_at="2030")
+    other = plain(Run, run_id="other", gate="gate2", registered_at="2031")
+    texts = [plain(Completion, run_id=run, completion_id=f"c-{run}", role="greedy") for run in ("later", "other")]
+    Store(store).append([later, other, *texts])
+    Store(store).ingest()
+    app = page(store, "texts", run="later")
+    assert app.selectbox(key="run").value == "later"
+    app.button_group(key="part").set_value("redecide").run()
+    assert not trouble(app) and app.selectbox(key="run").value == RUN
+
+
 def test_side_by_side_has_every_writer_of_a_prompt(tmp_path: Path) -> None:
     store = Store(tmp_path / "steerkit.duckdb")
     kinds = ("base", "steered", "plain", "healed")

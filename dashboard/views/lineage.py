@@ -53,13 +53,17 @@ def show(reader: Reader) -> None:
     having = set(reader.ask("runs")["run_id"])
     run = runs.pick(reader, having, "A run of the chain")
     assert run is not None, "a store without runs has no pages"
-    drawing = drawn(chain(Source(reader), run["run_id"]))
+    found = chain(Source(reader), run["run_id"])
+    drawing = drawn(found)
     held = _holding(drawing, st.session_state.get("id", asked))
     clicked = figure.show(graph(drawing, held.key if held else None), _listed(drawing), "graph", select="box")
     box = _clicked(drawing, clicked)
     st.caption(
         "Double-click beside the boxes to let go of one. Every id may be shortened, as long as it begins only one."
     )
+    with st.expander("The same as a list, with every id"):
+        parts = [joined(element("h4", f"round {part['round']}"), _tree(part["runs"])) for part in found["rounds"]]
+        st.html(element("div", parts, class_="tree"))
     wanted = st.text_input("What made", key="id", bind="query-params", placeholder="the beginning of any id")
     if box is not None:
         _group(box)

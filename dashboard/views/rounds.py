@@ -55,7 +55,7 @@ def show(reader: Reader) -> None:
     """Choose a loop; its course, its budget, its cosines, its ledger."""
     having = runs.having(reader, "round")
     if not having:
-        empty.nothing("No loop has finished a round yet.", "steerkit loop --rounds 3")
+        _none_yet(reader)
         return
     run = runs.pick(reader, having, "Loop")
     assert run is not None, "a loop with rounds is registered"
@@ -83,6 +83,15 @@ def show(reader: Reader) -> None:
         figure.show(cosines(rounds), rounds.select("round", "cosine_first", "cosine_last", "cosine_teacher"), "cosines")
         st.caption("Near 1: the same direction again. A falling line with a flat trait: the loop wanders.")
     _ledger(rounds)
+
+
+def _none_yet(reader: Reader) -> None:
+    """Say what there is to wait for, or what to start."""
+    known = reader.ask("runs")
+    if known.filter((known["gate"] == "gate4") & (known["state"] == "started")).is_empty():
+        empty.nothing("No loop has finished a round yet.", "steerkit loop --rounds 3")
+    else:
+        st.info("A loop is under way; its first round shows here when it is done.", icon=":material/hourglass_top:")
 
 
 def _outcome(rounds: polars.DataFrame, spec: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steerkit.contrast import Contrast, State, WeightEdit
     from steerkit.filters import Background, Measurement
     from steerkit.host import Edits, Host
+    from steerkit.personas import Persona
     from steerkit.records import Completion
     from steerkit.spec import Setting
 
@@ -32,6 +33,8 @@ LITE_SITES = (("default_target_submodule", "writers"), ("needs_model", "weighted
 """What a class of its may hold, and where that makes it act; every other one acts on the residual stream."""
 PARTS = ("SITE", "Config", "fit", "step", "steer")
 """What a method's module must hold."""
+TEXT, TEXT_PARTS = "text", ("SITE", "Config", "words")
+"""The site of a method that has no vector but words, and what its module must hold."""
 
 
 @runtime_checkable
@@ -86,6 +89,18 @@ class Conditional(Method, Protocol):
 
     def decide(self, prompts: "Tensor", state: "State", config: Any) -> "Tensor":
         """Prompts' mean activations `[row dim]`, unedited, to whether each row is steered `[row]`."""
+        ...
+
+
+@runtime_checkable
+class TextMethod(Protocol):
+    """A method without a vector: words for the system prompt, scored as an arm of its own; its SITE is 'text'."""
+
+    SITE: str
+    Config: "type[Setting]"
+
+    def words(self, persona: "Persona", pole: Literal["positive", "negative"], config: Any) -> str:
+        """The system prompt for a pole."""
         ...
 
 
@@ -185,8 +200,22 @@ def load(kind: Kind, name: str) -> Any:
 
 
 def load_method(name: str) -> Method:
-    """The steering method of that name."""
-    return cast(Method, load("methods", name))
+    """The steering method of that name.
+
+    Raises UsageError for one that has no vector.
+    """
+    found = load("methods", name)
+    if vars(found).get("SITE") == TEXT:
+        raise UsageError(
+            f"a method that steers must have a vector, but {name!r} is a text; gate 1 and compare score it beside "
+            "every method without being asked: name a method that has a vector"
+        )
+    return cast(Method, found)
+
+
+def load_text_method(name: str) -> TextMethod:
+    """The method of that name whose means are words."""
+    return cast(TextMethod, load("methods", name))
 
 
 def trouble_of(name: str) -> Trouble | None:
@@ -198,10 +227,11 @@ def trouble_of(name: str) -> Trouble | None:
     except Exception as error:
         fault = f"{module} must be importable, but gave {type(error).__name__}: {error}; mend or uninstall {by}"
         return Trouble(name, by, module, fault)
-    missing = [part for part in PARTS if part not in dir(found)]
+    parts = TEXT_PARTS if vars(found).get("SITE") == TEXT else PARTS
+    missing = [part for part in parts if part not in dir(found)]
     if not missing:
         return None
-    return Trouble(name, by, module, f"{module} must hold {', '.join(PARTS)}, but lacks {', '.join(missing)}")
+    return Trouble(name, by, module, f"{module} must hold {', '.join(parts)}, but lacks {', '.join(missing)}")
 
 
 @cache

@@ -12,7 +12,7 @@ from steerkit import __version__, inputs
 from steerkit.errors import UsageError, unknown
 from steerkit.inputs import Context, Dilemma, VignetteText, drawn, need, stratified
 from steerkit.personas import Persona, load_personas
-from steerkit.plugins import Kind, load
+from steerkit.plugins import Kind, load, load_method
 from steerkit.spec import CaptureSpec, DoseSpec, Heading, RunSpec, Setting, canonical, digest
 from steerkit.vectors.base import IMPORTED, Vector
 
@@ -59,7 +59,9 @@ def _value(kind: type[Setting], key: str, value: Any) -> Any:
 
 
 def plugin_config(kind: Kind, name: str, given: dict[str, str]) -> Any:
-    """The validated Config of a plugin."""
+    """The validated Config of a plugin. Raises UsageError for a method without a vector."""
+    if kind == "methods":
+        load_method(name)
     return configured(load(kind, name).Config, given, f"{kind.removesuffix('s')} {name}")
 
 

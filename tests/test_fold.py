@@ -196,8 +196,8 @@ class Bent(ModuleType):
 
 def test_a_wrong_bake_is_found(llama: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     bent = Bent(lambda state, strength, block, config: WeightEdit(bias=1.01 * strength * state["vector"]))
-    for module in (prove, fold):
-        monkeypatch.setattr(module, "load_method", lambda name: bent)
+    monkeypatch.setattr(fold, "load_method", lambda name: bent)
+    monkeypatch.setattr(prove, "load", lambda kind, name: bent)
     (found,) = prove.proofs(llama, ["mean_mass"], prove.checked_contexts(llama), PROMPTS)
     assert found.held == "approximate" and found.logit is not None and found.logit > 1e-3 and not found.folder
     assert "bake() is at fault" in found.why

@@ -10,11 +10,24 @@ from xml.etree import ElementTree
 
 import pytest
 
+from steerkit.errors import UsageError
 from steerkit.methods import mean_mass
-from steerkit.plugins import Method, load_method, sources
-from steerkit.testing import MethodContract
+from steerkit.plugins import Method, load_method, load_text_method, sources, trouble_of
+from steerkit.testing import MethodContract, planted_background
 
-OURS = [name for name in sources("methods") if not name.startswith("lite.")]
+TEXTS = ("prompt",)
+"""Methods whose means are words: there are no activations to steer."""
+
+OURS = [name for name in sources("methods") if not name.startswith("lite.") and name not in TEXTS]
+
+
+def test_a_method_without_a_vector_has_words_and_says_so() -> None:
+    prompt = load_text_method("prompt")
+    said = {prompt.words(planted_background().persona, pole, prompt.Config()) for pole in ("positive", "negative")}
+    assert len(said) == 2
+    assert trouble_of("prompt") is None
+    with pytest.raises(UsageError, match="must have a vector, but 'prompt' is a text"):
+        load_method("prompt")
 
 
 class TestEveryMethod(MethodContract):

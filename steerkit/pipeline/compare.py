@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from steerkit.errors import RunError
 from steerkit.host.places import block_of, entry_block
-from steerkit.pipeline.contest import Contested, ContestJob, Rows
+from steerkit.pipeline.contest import READ_AT, Contested, ContestJob, Rows
 from steerkit.pipeline.study import Memory, Step, Work
 from steerkit.plugins import distribution, load_method, sources
 from steerkit.records import Answer, Arm, Contender, Direction, PointEffect, Record
@@ -55,7 +55,8 @@ class _Compare(Contested):
 
     def sites(self) -> list[str]:
         """Where activations are read."""
-        return list(dict.fromkeys(load_method(method).SITE for method in (*self.job.spec.methods, "null")))
+        sites = (load_method(method).SITE for method in (*self.job.spec.methods, "null"))
+        return list(dict.fromkeys(READ_AT.get(site, site) for site in sites))
 
     def running(self) -> list[str]:
         """Methods that have not failed."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from steerkit.host import chat_ids
-from steerkit.host.places import entry_block
+from steerkit.host.places import entry_block, places
 from steerkit.inputs import Context, VignetteText, drawn_apart, halves, stratified, text_hash
 from steerkit.pipeline.matching import Measure, Rungs, matched, reached
 from steerkit.pipeline.scorer import Scorer, need_readable
@@ -23,6 +23,10 @@ from steerkit.stages.steer import Fitted
 
 Rows = Literal["all", "choice", "test", "mass"]
 """Vignettes that are read: all, the choosing half, the other half, or the few that answer mass is matched on."""
+
+
+READ_AT = {"weighted": "residual", "everywhere": "residual"}
+"""Sites whose activations are those of another: what differs are the model's weights, or it is one block of many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +137,13 @@ class Contested(Study):
     def captured(self, seed: int, site: str = "residual") -> Captured:
         """The activations of one draw of contexts at a site."""
         if (seed, site) not in self.activations:
-            found = next(one for one in only(Capture, self.records) if (one.seed, one.site) == (seed, site))
+            read = READ_AT.get(site, site)
+            found = next(one for one in only(Capture, self.records) if (one.seed, one.site) == (seed, read))
             contrasts, facts = unpacked(self.memory.get_tensors(found.artifact), found.extraction)
+            if site == "everywhere":
+                # Such a method is fitted at one block; its other places share what is learned there.
+                first = places(self.job.host, site, self.blocks())[0]
+                contrasts = {first: contrasts[first]}
             whole = completed(self.job.host, contrasts, facts, site, self.blocks(), self._topics(seed))
             self.activations[seed, site] = whole
         return self.activations[seed, site]

@@ -16,7 +16,7 @@ from steerkit.host.places import Place, block_of, entry_block, places
 from steerkit.inputs import Context, Dilemma, drawn
 from steerkit.pipeline.scorer import Scorer, need_readable
 from steerkit.pipeline.study import Job, Memory, Step, Study, Work, own_columns, restored
-from steerkit.plugins import load_method
+from steerkit.plugins import load_method, load_text_method
 from steerkit.records import (
     Answer,
     Arm,
@@ -119,7 +119,8 @@ class _Gate1(Study):
 
     def score(self, kind: ArmKind, fitted: Fitted | None, strength: float, dose: float) -> Work:
         """The work of scoring one arm."""
-        system = self.job.persona.system_prompt("positive") if kind == "prompt" else None
+        prompt = load_text_method("prompt")
+        system = prompt.words(self.job.persona, "positive", prompt.Config()) if kind == "prompt" else None
         return lambda unit: self.scorer().score(unit, kind, fitted, strength, dose, system=system)
 
     def base(self, unit: str) -> list[Record]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steerkit.host.places import block_of, entry_block
-from steerkit.pipeline.contest import Contested, ContestJob
+from steerkit.pipeline.contest import READ_AT, Contested, ContestJob
 from steerkit.pipeline.study import Memory, Step, Work
 from steerkit.plugins import load_method
 from steerkit.records import Arm, Band, Capture, Direction, Record
@@ -67,11 +67,15 @@ class _Scan(Contested):
 
     def captured_in(self, cell: Cell) -> Captured:
         """The activations of one band, as if only it had been captured."""
-        job, site = self.job, load_method(self.job.spec.method).SITE
+        job, site = self.job, self.site()
         blocks, found = range(cell[0], cell[1] + 1), only(Capture, self.records)[0]
         contrasts, facts = unpacked(self.memory.get_tensors(found.artifact), found.extraction)
         inside = {place: contrast for place, contrast in contrasts.items() if block_of(place) in blocks}
         return completed(job.host, inside, facts, site, blocks, self._topics(0))
+
+    def site(self) -> str:
+        """Where the method acts."""
+        return load_method(self.job.spec.method).SITE
 
     def fit(self, unit: str) -> list[Record]:
         """The method fitted on every band."""
@@ -163,7 +167,7 @@ def layers(job: ScanJob, memory: Memory) -> Iterator[Step]:
     study, spec = _Scan(job, memory), job.spec
     weighs: Sequence[Any] = ("mass",) if spec.contest.scale == "answer-mass" else ()
     yield study.step("score", "base", study.base("choice", "test", *weighs))
-    yield study.step("capture", "every block", study.capture(load_method(spec.method).SITE, 0))
+    yield study.step("capture", "every block", study.capture(READ_AT.get(study.site(), study.site()), 0))
     yield study.step("fit", spec.method, study.fit)
     for cell, fitted in study.by_cell().items():
         yield study.step("dose", named(cell), study.match([fitted], spec.dose.prompts))

@@ -10,7 +10,7 @@ from steerkit.host import Host, chat_ids
 from steerkit.host.biases import bias_switches
 from steerkit.inputs import contexts, dilemmas, drawn, drawn_prompts
 from steerkit.personas import load_personas
-from steerkit.plugins import Bakeable, Method, load_method
+from steerkit.plugins import Bakeable, Method, load, trouble_of
 from steerkit.spec import CaptureSpec
 from steerkit.stages.capture import Captured, band, capture
 from steerkit.stages.fit import fit
@@ -65,7 +65,11 @@ def proofs(
 ) -> Iterator[Proof]:
     """One proof per method, at its default settings; `captured` gives the activations of a site."""
     for name in methods:
-        method = load_method(name)
+        trouble = trouble_of(name)
+        if trouble is not None:
+            yield Proof(name, "", "no", None, None, False, trouble.fault)
+            continue
+        method = load("methods", name)
         if not isinstance(method, Bakeable):
             yield Proof(name, method.SITE, "no", None, None, False, str(vars(method).get("NOT_BAKEABLE")))
             continue

@@ -4,7 +4,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 from math import exp, isfinite
 
 WINDOW = 40
@@ -19,6 +19,18 @@ def distinct_share(text: str, size: int = 3, window: int = WINDOW) -> float:
         return 1.0
     width = min(window, len(grams))
     return min(len(set(grams[i : i + width])) / width for i in range(len(grams) - width + 1))
+
+
+def shared(texts: Sequence[tuple[str, str]], size: int = 3) -> float | None:
+    """How much answers to different prompts have in common: the mean over their pairs of the word n-grams they share.
+
+    `texts`: (prompt, text). Of a pair, the share of the shorter one's distinct n-grams (fraction); None without a pair.
+    """
+    split = ((prompt, text.lower().split()) for prompt, text in texts)
+    grams = [(prompt, {tuple(w[i : i + size]) for i in range(len(w) - size + 1)}) for prompt, w in split]
+    read = [(prompt, found) for prompt, found in grams if found]
+    overlaps = [len(one & two) / min(len(one), len(two)) for (p, one), (q, two) in combinations(read, 2) if p != q]
+    return sum(overlaps) / len(overlaps) if overlaps else None
 
 
 def compression(text: str, window: int = 240) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from judged import assert_whole, named, status
+from msgspec.structs import replace as replace_record
 from planted_gate3 import ELSE, Planted
 from planted_gate4 import GROWING, Loop, Turn, turn
 
@@ -13,6 +14,7 @@ from steerkit.errors import RunError, UsageError
 from steerkit.gates._gate4_course import course
 from steerkit.gates._gate4_measured import measured
 from steerkit.gates.gate4_loop import CHECKS, Config, Judgement, judge
+from steerkit.health import shared
 from steerkit.testing import GateContract
 
 CRITERIA = {
@@ -39,6 +41,7 @@ HYPOTHESES = {
     "broad permissivising",
     "off-target dominates",
     "coherence too generous",
+    "answers converge",
     "seed wobble",
     "baseline shift",
     "prompting as good",
@@ -204,6 +207,24 @@ def test_looping_texts_of_a_coherent_student_are_seen() -> None:
     assert (
         status(found, "coherence channels hold") == "not met" and status(found, "coherence too generous") == "observed"
     )
+
+
+def test_a_student_that_answers_everything_in_one_mould_is_seen() -> None:
+    """In the planted loop all arms write one sentence, so the base is given answers of its own."""
+    made = Loop().build()
+    own = [replace_record(t, text=" ".join(f"{t.prompt_id}w{i}" for i in range(9))) for t in made.base.texts]
+    varied = replace(made, base=replace(made.base, texts=tuple(own)))
+    assert status(judge(made, QUICK), "answers converge") == "not observed"
+    assert status(judge(varied, QUICK), "answers converge") == "observed"
+    silent = replace(made, base=replace(made.base, texts=()))
+    assert status(judge(silent, QUICK), "answers converge") == "not measured"
+
+
+def test_what_answers_share_is_counted_between_prompts_alone() -> None:
+    assert shared([("a", "one two three four"), ("a", "one two three four")]) is None
+    assert shared([("a", "one two three four"), ("b", "One two three five")]) == 0.5
+    assert shared([("a", "one two three"), ("b", "one two three"), ("c", "six seven eight")]) == pytest.approx(1 / 3)
+    assert shared([("a", "short"), ("b", "one two three")]) is None
 
 
 # Hypotheses

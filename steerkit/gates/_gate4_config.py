@@ -12,9 +12,10 @@ FRACTIONS = frozenset(
         "drift",
         "kept_share",
         "fired_share",
+        "alike",
     )
 )
-AT_LEAST = {"growing": 1, "patience": 1, "resamples": 100, "perplexity_ratio": 1, "kl_growth": 1}
+AT_LEAST = {"growing": 1, "patience": 1, "resamples": 100, "perplexity_ratio": 1, "kl_growth": 1, "alike_growth": 1}
 
 
 class Config(Channels, frozen=True, kw_only=True):
@@ -42,6 +43,10 @@ class Config(Channels, frozen=True, kw_only=True):
     """† Share of the trained sequences over tau, from which on the barrier is a leash (fraction)."""
     wobble: float = 0.5
     """How far two runs of one setting may lie apart: smaller leads may be the seed's (nats)."""
+    alike: float = 0.05
+    """† Word trigrams that answers to different prompts share, from which on they may be of one mould (fraction)."""
+    alike_growth: float = 2.0
+    """† The same over the base's, from which on they are (ratio)."""
     base_shift: float = 0.001
     """† Spread of the base's level between rounds above which they have different bases (nats)."""
     resamples: int = 2000

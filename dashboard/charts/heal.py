@@ -65,9 +65,9 @@ class Panels:
         line = self._by_step(known, "gradient_ratio", y, point=True)
         even = alt.Chart(_data([{"at": BALANCED, "word": "1: they pull alike"}]))
         rule = even.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y="at:Q")
-        word = even.mark_text(align="right", baseline="bottom", dy=-2, color=MUTED, fontSize=11)
+        word = even.mark_text(align="right", baseline="top", dy=3, color=MUTED, fontSize=11)
         return alt.layer(line, rule, word.encode(y="at:Q", x=alt.value("width"), text="word:N")).properties(
-            height=HEIGHT
+            height=self.height
         )
 
     def epochs(self, epochs: polars.DataFrame) -> Any:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from steerkit import inputs
+from steerkit.errors import RunError, UsageError
 from steerkit.filters import Background
 from steerkit.host import Host, Writing, chat_ids, edited, generate
 from steerkit.host.load import DTYPES, matmul_rate
@@ -22,6 +24,7 @@ from steerkit.instruments import fewshot
 from steerkit.personas import load_personas
 from steerkit.plugins import load_method
 from steerkit.records import Completion
+from steerkit.resources import folder
 from steerkit.spec import CaptureSpec, TextSpec
 from steerkit.stages.assemble import only
 from steerkit.stages.capture import band
@@ -84,6 +87,23 @@ def bench_gate2(keep: int = 64) -> dict[str, Any]:
         seconds = time.perf_counter() - start
     said = json.loads(done.stdout)
     return {"verdict": said["verdict"], "kept": said["kept"], "made": said["made"], "seconds": seconds}
+
+
+def bench_dashboard(store: Path) -> dict[str, Any]:
+    """Every page of the dashboard on a store, drawn without a browser: seconds cold and warm, and peak memory.
+
+    Raises UsageError where Streamlit is not installed, RunError when the pages cannot be drawn at all.
+    """
+    if find_spec("streamlit") is None:
+        raise UsageError(
+            "the dashboard needs Streamlit, but it is not installed; pip install 'steerkit-heal[dashboard]'"
+        )
+    command = [sys.executable, "-P", str(folder("dashboard") / "timing.py"), "--store", str(store)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"the pages must be drawn, but their process failed: {done.stderr.strip().splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def _first_number(process: "subprocess.Popen[str]", start: float) -> float | None:

@@ -3,7 +3,7 @@
 from steerkit.records.base import Record
 from steerkit.records.heal import Adapter, AdapterFigure, AdapterRole, HealEpoch, HealStep, HealText
 from steerkit.records.rounds import Round, Stop
-from steerkit.records.runs import Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
+from steerkit.records.runs import SYNTHETIC, Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
 from steerkit.records.scores import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, ArmKind, Effect, Prior, Vignette
 from steerkit.records.steering import Calibration, Direction, DirectionLayer, Dose
 from steerkit.records.texts import (
@@ -51,6 +51,7 @@ TABLES: dict[str, type[Record]] = {
 __all__ = [
     "ANSWER_FIELDS",
     "FOUNDATIONS",
+    "SYNTHETIC",
     "TABLES",
     "Adapter",
     "AdapterFigure",

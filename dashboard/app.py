@@ -1,5 +1,6 @@
 """What Streamlit runs: `streamlit run app.py -- --store FILE`."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -18,9 +19,7 @@ def find_package() -> None:
 
 
 # Streamlit runs this file again for every change on a page; the package stays.
-if "dashboard" not in sys.modules:
-    find_package()
-
-from dashboard.frame import main  # noqa: E402
-
-main(sys.argv[1:])
+if __name__ == "__main__":
+    if "dashboard" not in sys.modules:
+        find_package()
+    importlib.import_module("dashboard.frame").main(sys.argv[1:])

@@ -14,6 +14,7 @@ from dashboard import link, live, safe, views
 from dashboard.look import plain
 from dashboard.reading import Reader, reader
 from steerkit.options import STORE
+from steerkit.records import SYNTHETIC
 
 ICON = Path(__file__).parent / "icon.svg"
 """A picture of our own: Streamlit would fetch a named one from the network."""
@@ -45,10 +46,12 @@ def name_of(view: ModuleType) -> str:
 def page(view: ModuleType, source: Reader) -> Page:
     """The view as a page of its own."""
     where = {"url_path": name_of(view), "default": view.ORDER == 0}
-    return st.Page(_drawn(view, source), title=view.TITLE, icon=view.ICON, **where)
+    return st.Page(drawn(view, source), title=view.TITLE, icon=view.ICON, **where)
 
 
-def _drawn(view: ModuleType, source: Reader) -> Callable[[], None]:
+def drawn(view: ModuleType, source: Reader) -> Callable[[], None]:
+    """What draws the view with all that pages share."""
+
     def draw() -> None:
         live.began(source)
         st.session_state["_age"] = 0.0
@@ -57,6 +60,7 @@ def _drawn(view: ModuleType, source: Reader) -> Callable[[], None]:
         freshness = st.empty()
         with safe.shown():
             if known(source):
+                made_up(source)
                 view.show(source)
         age = st.session_state["_age"]
         if age:
@@ -78,3 +82,13 @@ def known(source: Reader) -> bool:
         st.code("steerkit demo\nsteerkit gate1 --method svd", language="bash")
         return False
     return True
+
+
+def made_up(source: Reader) -> None:
+    """Say so where nothing on a page was measured; real and synthetic runs never share a store."""
+    if (source.ask("runs")["model"] == SYNTHETIC).any():
+        st.info(
+            "This store is synthetic: its numbers follow a planted truth, its texts are put together from sentences. "
+            "No model was measured.",
+            icon=":material/science:",
+        )

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from steerkit import inputs
 from steerkit.contrast import State
+from steerkit.errors import RunError, UsageError
 from steerkit.filters import Background
 from steerkit.host import Host, Writing, chat_ids, edited, generate
 from steerkit.host.load import DTYPES, matmul_rate
@@ -25,6 +27,7 @@ from steerkit.instruments import fewshot
 from steerkit.personas import load_personas
 from steerkit.plugins import load_method
 from steerkit.records import Completion
+from steerkit.resources import folder
 from steerkit.spec import CaptureSpec, TextSpec
 from steerkit.spec_heal import HealSpec
 from steerkit.stages.assemble import only
@@ -133,6 +136,23 @@ def bench_loop(rounds: int = 2) -> dict[str, Any]:
         "round_seconds": [row["seconds"] for row in said["rounds"]],
         "peak_memory_gib": _peak(resource.RUSAGE_CHILDREN),
     }
+
+
+def bench_dashboard(store: Path) -> dict[str, Any]:
+    """Every page of the dashboard on a store, drawn without a browser: seconds cold and warm, and peak memory.
+
+    Raises UsageError where Streamlit is not installed, RunError when the pages cannot be drawn at all.
+    """
+    if find_spec("streamlit") is None:
+        raise UsageError(
+            "the dashboard needs Streamlit, but it is not installed; pip install 'steerkit-heal[dashboard]'"
+        )
+    command = [sys.executable, "-P", str(folder("dashboard") / "timing.py"), "--store", str(store)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"the pages must be drawn, but their process failed: {done.stderr.strip().splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def _first_number(process: "subprocess.Popen[str]", start: float) -> float | None:

@@ -5,26 +5,14 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from dashboard.timing import script
+
 PATIENCE = 60
-
-
-def _script(store: str, view: str) -> None:
-    """What the frame does for one page, without the navigation, which the harness cannot run."""
-    import importlib
-    from pathlib import Path
-
-    import streamlit as st
-
-    from dashboard import frame, link
-    from dashboard.reading import reader
-
-    st.session_state[link.PAGES] = {}
-    frame._drawn(importlib.import_module(f"dashboard.views.{view}"), reader(Path(store)))()
 
 
 def page(store: Path, view: str, **address: Any) -> AppTest:
     """The page, run once, with that address."""
-    app = AppTest.from_function(_script, default_timeout=PATIENCE, kwargs={"store": str(store), "view": view})
+    app = AppTest.from_function(script, default_timeout=PATIENCE, kwargs={"store": str(store), "view": view})
     for name, value in address.items():
         app.query_params[name] = value
     return app.run()

@@ -7,10 +7,10 @@ import pytest
 from store_child import plain
 
 from steerkit.cli import main
-from steerkit.demo.marks import MARK, MODEL
+from steerkit.demo.marks import MARK
 from steerkit.demo.synthetic import TINY, synthetic
 from steerkit.errors import UsageError
-from steerkit.records import Arm, Completion, Direction, Run
+from steerkit.records import SYNTHETIC, Arm, Completion, Direction, Run
 from steerkit.report.page import page
 from steerkit.store import Store
 
@@ -29,7 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_a_synthetic_store_has_no_problems_and_says_what_it_is(tiny: Store) -> None:
     assert tiny.problems() == []
     runs = tiny.query("SELECT run_id, model, gate FROM run")
-    assert set(runs["model"]) == {MODEL} and runs["run_id"].str.ends_with(MARK).all()
+    assert set(runs["model"]) == {SYNTHETIC} and runs["run_id"].str.ends_with(MARK).all()
     assert set(runs["gate"]) == {"gate1", "gate2", "gate3", "gate4", "sweep"}
     assert set(tiny.query("FROM run_state")["state"]) == {"finished"}
 

@@ -1,13 +1,13 @@
 """Draws how adapters were trained: loss, divergence with its barrier, gradients, epochs, and the plane of a sweep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import polars
 
 from dashboard.charts import CATEGORIES, MUTED
-from dashboard.charts.axis import above
+from dashboard.charts.axis import above, data
 from steerkit.pictures import STUDENTS
 
 HEIGHT, LINE = 240, 17
@@ -52,7 +52,7 @@ class Panels:
         ]
         if not begins:
             return line
-        rule = alt.Chart(_data(begins)).mark_rule(strokeDash=[2, 3], strokeWidth=1.6)
+        rule = alt.Chart(data(begins)).mark_rule(strokeDash=[2, 3], strokeWidth=1.6)
         told = ["adapter:N", alt.Tooltip("tau:Q", title="barrier begins (nats)", format=".3g")]
         return alt.layer(line, rule.encode(y="tau:Q", color=self.colour, tooltip=told)).properties(height=self.height)
 
@@ -63,11 +63,11 @@ class Panels:
         axis = above("barrier's gradient / objective's (ratio)", values=[0, 0.03, 0.1, 0.3, 1, 3, 10, 100], format="~g")
         y = alt.Y("gradient_ratio:Q", axis=axis, scale=scale)
         line = self._by_step(known, "gradient_ratio", y, point=True)
-        even = alt.Chart(_data([{"at": BALANCED, "word": "1: they pull alike"}]))
+        even = alt.Chart(data([{"at": BALANCED, "word": "1: they pull alike"}]))
         rule = even.mark_rule(strokeDash=[4, 4], color=MUTED).encode(y="at:Q")
-        word = even.mark_text(align="right", baseline="bottom", dy=-2, color=MUTED, fontSize=11)
+        word = even.mark_text(align="right", baseline="top", dy=3, color=MUTED, fontSize=11)
         return alt.layer(line, rule, word.encode(y="at:Q", x=alt.value("width"), text="word:N")).properties(
-            height=HEIGHT
+            height=self.height
         )
 
     def epochs(self, epochs: polars.DataFrame) -> Any:
@@ -87,7 +87,7 @@ class Panels:
             for row in frame.iter_rows(named=True)
         ]
         told = ["adapter:N", f"{across}:Q", alt.Tooltip(f"{column}:Q", format=".4g")]
-        mark = alt.Chart(_data(rows)).mark_line(point=alt.OverlayMarkDef(size=22) if point else False, strokeWidth=1.8)
+        mark = alt.Chart(data(rows)).mark_line(point=alt.OverlayMarkDef(size=22) if point else False, strokeWidth=1.8)
         line = mark.encode(x=x, y=y, color=self.colour, strokeDash=self.dash, tooltip=told)
         return line.properties(height=self.height)
 
@@ -99,16 +99,12 @@ def sweep(points: polars.DataFrame, lowest: float) -> Any:
     colour = alt.Color("reg:N", title="constraint", scale=alt.Scale(domain=regs, range=[*CATEGORIES][: len(regs)]))
     x = alt.X("d_target:Q", title="shift of the target from base (nats)", axis=alt.Axis(tickCount=8))
     y = alt.Y("coherence:Q", axis=above("coherence: answer mass, relative to base"), scale=alt.Scale(zero=False))
-    chart = alt.Chart(_data(rows)).encode(y=y)
+    chart = alt.Chart(data(rows)).encode(y=y)
     spans = chart.mark_rule(opacity=0.4).encode(x="d_target_low:Q", x2="d_target_high:Q", color=colour)
     told: list[Any] = ["reg:N", "agg:N", "ref:N", "lam:Q", "tau:N", "wd:Q", "spectral:Q"]
     told += [
         alt.Tooltip(f"{name}:Q", format=".3g") for name in ("d_target", "coherence", "front_gain", "retain", "over")
     ]
     marks = chart.mark_point(filled=True, size=80, opacity=1).encode(x=x, color=colour, shape="agg:N", tooltip=told)
-    floor = alt.Chart(_data([{"floor": lowest}])).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y="floor:Q")
+    floor = alt.Chart(data([{"floor": lowest}])).mark_rule(strokeDash=[4, 4], color=MUTED).encode(y="floor:Q")
     return alt.layer(spans, floor, marks).properties(height=300)
-
-
-def _data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
-    return alt.Data(values=[dict(row) for row in rows])  # type: ignore[no-untyped-call]

@@ -1,11 +1,11 @@
 """Draws a chain of runs as boxes and arrows, from left to right as the pipeline goes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
 from dashboard.charts import CATEGORIES, MUTED
+from dashboard.charts.axis import data
 from dashboard.graph import COLUMNS, Box, Drawing
 from steerkit.pictures import INK, PAPER
 from steerkit.visible import visible
@@ -26,7 +26,7 @@ def graph(drawing: Drawing, chosen: str | None = None) -> Any:
     across = alt.X("left:Q", scale=x, axis=None)
     click = alt.selection_point(name="box", fields=["key"], on="click", clear="dblclick")
     colour = alt.Color("kind:N", scale=alt.Scale(domain=[*SORTS], range=[*CATEGORIES[: len(SORTS)]]), legend=None)
-    base = alt.Chart(_data(rows)).encode(y=alt.Y("row:Q", scale=y, axis=None))
+    base = alt.Chart(data(rows)).encode(y=alt.Y("row:Q", scale=y, axis=None))
     told = [alt.Tooltip("kind:N"), alt.Tooltip("told:N", title="what"), alt.Tooltip("ids:N", title="id")]
     boxes = base.mark_rect(cornerRadius=4, fillOpacity=0.18, strokeWidth=1.2, cursor="pointer").encode(
         x=across,
@@ -74,7 +74,7 @@ def _arrows(drawing: Drawing, x: Any, y: Any) -> Any:
         for order, (column, row) in enumerate(_path(one, two)):
             place = {"arrow": number, "order": order, "column": column, "row": row}
             points.append({**place, "what": f"{visible(one.title)} {relation} {visible(two.title)}"})
-    line = alt.Chart(_data(points)).mark_line(interpolate="monotone", strokeWidth=1.1, opacity=0.55, color=MUTED)
+    line = alt.Chart(data(points)).mark_line(interpolate="monotone", strokeWidth=1.1, opacity=0.55, color=MUTED)
     return line.encode(
         x=alt.X("column:Q", scale=x, axis=None),
         y=alt.Y("row:Q", scale=y, axis=None),
@@ -97,10 +97,6 @@ def _path(one: Box, two: Box) -> list[tuple[float, float]]:
 def _heads(x: Any, y: Any) -> list[Any]:
     """What stands in each column, and where each round begins."""
     names = [{"left": place - HALF, "row": -1.0, "word": name} for place, name in enumerate(COLUMNS)]
-    head = alt.Chart(_data(names)).mark_text(align="left", fontSize=11, fontWeight="bold", color=MUTED)
+    head = alt.Chart(data(names)).mark_text(align="left", fontSize=11, fontWeight="bold", color=MUTED)
     across = alt.X("left:Q", scale=x, axis=None)
     return [head.encode(x=across, y=alt.Y("row:Q", scale=y, axis=None), text="word:N")]
-
-
-def _data(rows: list[dict[str, Any]] | list[Mapping[str, Any]]) -> alt.Data:
-    return alt.Data(values=[dict(row) for row in rows])  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ import altair as alt
 import polars
 
 from dashboard.charts import CATEGORIES, MUTED
-from dashboard.charts.axis import above
+from dashboard.charts.axis import above, data
 from steerkit.pictures import INK, RAW, STUDENTS
 
 FOUNDATIONS = {"auth": ("Authority", STUDENTS["healed"][0]), "care": ("Care", RAW["prompt"][0])}
@@ -43,9 +43,9 @@ def shifts(rounds: polars.DataFrame, target: str) -> Any:
     colour = alt.Color("foundation:N", title=None, scale=_scale(FOUNDATIONS.values()), legend=_legend(orient="top"))
     told = ["place:O", "foundation:N", alt.Tooltip("nats:Q", format="+.3f")]
     y = alt.Y("nats:Q", axis=above("shift from base (nats)", minExtent=LABELS))
-    line = alt.Chart(_data(moved)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
+    line = alt.Chart(data(moved)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
     known = [{"place": str(r["round"]), **r} for r in rows if r["d_target_low"] is not None]
-    spans = alt.Chart(_data(known)).mark_rule(opacity=0.55, strokeWidth=3, color=_of(target))
+    spans = alt.Chart(data(known)).mark_rule(opacity=0.55, strokeWidth=3, color=_of(target))
     spans = spans.encode(x=x, y="d_target_low:Q", y2="d_target_high:Q")
     return alt.layer(_line_at(0.0), spans, line).properties(height=270)
 
@@ -76,11 +76,11 @@ def coherence(rounds: polars.DataFrame, floor: float) -> Any:
     axis = above("coherence: answer mass, relative to base", minExtent=LABELS)
     y = alt.Y("coherence:Q", axis=axis, scale=alt.Scale(zero=False))
     told = ["place:O", "of:N", alt.Tooltip("coherence:Q", format=".3f")]
-    line = alt.Chart(_data(held)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
+    line = alt.Chart(data(held)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
     known = [{"place": str(row["round"]), **row} for row in rows if row["coherence_low"] is not None]
-    spans = alt.Chart(_data(known)).mark_rule(opacity=0.5, strokeWidth=3, color=INK)
+    spans = alt.Chart(data(known)).mark_rule(opacity=0.5, strokeWidth=3, color=INK)
     spans = spans.encode(x=x, y="coherence_low:Q", y2="coherence_high:Q")
-    least = alt.Chart(_data([{"at": floor, "word": f"floor {floor:g}"}]))
+    least = alt.Chart(data([{"at": floor, "word": f"floor {floor:g}"}]))
     rule = least.mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0]).encode(y="at:Q")
     word = least.mark_text(align="right", baseline="top", dy=3, dx=-4, color=STUDENTS["plain"][0])
     word = word.encode(y="at:Q", x=alt.value("width"), text="word:N")
@@ -113,7 +113,7 @@ def _named(rows: Rows, named: Mapping[str, tuple[str, str]], unit: str, title: s
     colour = alt.Color("what:N", title=None, scale=_scale(named.values()), legend=_legend(columns=1))
     dashes = alt.Scale(domain=[name for name, _ in named.values()], range=[[1, 0], [6, 3], [2, 3]][: len(named)])
     dash = alt.StrokeDash("what:N", title=None, scale=dashes, legend=_legend(columns=1))
-    line = alt.Chart(_data(long)).mark_line(point=True, strokeWidth=2)
+    line = alt.Chart(data(long)).mark_line(point=True, strokeWidth=2)
     return line.encode(
         x=alt.X("round:O", title="round", axis=alt.Axis(labelAngle=0)),
         y=alt.Y(f"{unit}:Q", axis=above(title), scale=alt.Scale(zero=zero)),
@@ -133,8 +133,4 @@ def _legend(columns: int = 3, orient: Literal["bottom", "top"] = "bottom") -> An
 
 
 def _line_at(value: float) -> Any:
-    return alt.Chart(_data([{"zero": value}])).mark_rule(strokeDash=[2, 3], color=MUTED).encode(y="zero:Q")
-
-
-def _data(rows: Rows) -> alt.Data:
-    return alt.Data(values=[dict(row) for row in rows])  # type: ignore[no-untyped-call]
+    return alt.Chart(data([{"zero": value}])).mark_rule(strokeDash=[2, 3], color=MUTED).encode(y="zero:Q")

@@ -6,6 +6,7 @@ import altair as alt
 import polars
 
 from dashboard.charts import MUTED
+from dashboard.charts.axis import data
 
 KEPT, DROPPED, MOVED = "#0072B2", "#D55E00", "#009E73"
 
@@ -19,7 +20,7 @@ def values(bins: polars.DataFrame, unit: str, threshold: float, moved: float) ->
         for fate, count in (("kept", row["kept"]), ("dropped", row["texts"] - row["kept"]))
     ]
     colour = alt.Scale(domain=["kept", "dropped"], range=[KEPT, DROPPED])
-    bars = alt.Chart(_data(rows)).mark_bar(strokeWidth=0.5)
+    bars = alt.Chart(data(rows)).mark_bar(strokeWidth=0.5)
     bars = bars.encode(
         x=x,
         x2="high:Q",
@@ -36,7 +37,7 @@ def values(bins: polars.DataFrame, unit: str, threshold: float, moved: float) ->
     lines = [{"at": threshold, "which": "in force"}]
     lines += [{"at": moved, "which": "tried"}] if moved != threshold else []
     rule = (
-        alt.Chart(_data(lines))
+        alt.Chart(data(lines))
         .mark_rule(strokeWidth=2, color=MUTED)
         .encode(
             x="at:Q",
@@ -60,7 +61,7 @@ def doses(counts: polars.DataFrame) -> Any:
     which = [*named.values()]
     dashes = alt.Scale(domain=which, range=[[2, 3], [1, 0], [6, 3]])
     colours = alt.Scale(domain=which, range=[MUTED, KEPT, MOVED])
-    line = alt.Chart(_data(rows)).mark_line(point=True)
+    line = alt.Chart(data(rows)).mark_line(point=True)
     return line.encode(
         x=alt.X(
             "dose:Q", title="dose (1: 95th percentile of the per-token KL at its target)", axis=alt.Axis(tickCount=8)
@@ -70,7 +71,3 @@ def doses(counts: polars.DataFrame) -> Any:
         strokeDash=alt.StrokeDash("which:N", scale=dashes, title=None),
         tooltip=["which:N", alt.Tooltip("dose:Q", format=".3g"), "texts:Q"],
     ).properties(height=220)
-
-
-def _data(rows: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=rows)  # type: ignore[no-untyped-call]

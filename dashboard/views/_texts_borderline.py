@@ -32,6 +32,8 @@ def show(reader: Reader, run: Run) -> None:
         f"The {found.height} nearest of {found['found'][0]} texts that one check decides on alone, from both sides of "
         "its threshold. Good: those just kept read well, and those just dropped do not."
     )
+    if found["keep"].all():
+        st.caption("None of them is dropped: whatever fails here fails another check too.")
     more = {} if check is None else {"check": check}
     link.to("texts", "Read and label them blind", ":material/keyboard:", run=run["run_id"], part="label", **more)
     written.scale()

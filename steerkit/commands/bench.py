@@ -1,10 +1,13 @@
 """Measure speed and memory on this machine, beside the plain way of doing the same."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from steerkit.commands._output import echo_json
+from steerkit.errors import UsageError
 from steerkit.options import common, json_option
 
 
@@ -20,13 +23,27 @@ from steerkit.options import common, json_option
 @click.option("--gate2", "texts", is_flag=True, help="Time a whole gate 2 too, to 64 kept texts.")
 @click.option("--heal", is_flag=True, help="Time one adapter's training with the constraint, beside one without.")
 @click.option("--loop", "rounds", is_flag=True, help="Time a loop of two rounds.")
+@click.option("--dashboard", "pages", is_flag=True, help="Time every page of the dashboard on --store, and no model.")
 @json_option
-@common("model", "dtype", "device")
+@common("store", "model", "dtype", "device")
 def command(
-    gates: str, texts: bool, heal: bool, rounds: bool, as_json: bool, model: str, dtype: str, device: str
+    gates: str,
+    texts: bool,
+    heal: bool,
+    rounds: bool,
+    pages: bool,
+    as_json: bool,
+    store: Path,
+    model: str,
+    dtype: str,
+    device: str,
 ) -> None:
     """Time scoring, generation, training and whole gates; quote ratios, since absolute times drift with the load."""
-    from steerkit.bench import bench, bench_gate1, bench_gate2, bench_heal, bench_loop
+    from steerkit.bench import bench, bench_dashboard, bench_gate1, bench_gate2, bench_heal, bench_loop
+
+    if pages:
+        _show(bench_dashboard(_existing(store)), as_json, _page_lines)
+        return
     from steerkit.host import load
 
     wanted = {"none": (), "quick": (True,), "full": (False,), "both": (True, False)}[gates]
@@ -38,11 +55,38 @@ def command(
         "gate2": bench_gate2() if texts else None,
         "loop": bench_loop() if rounds else None,
     }
+    _show(result, as_json, _lines)
+
+
+def _existing(store: Path) -> Path:
+    """Raises UsageError for a store that is not there."""
+    if not store.exists():
+        raise UsageError(
+            f"pages are timed on a store, but {store} does not exist; make one with `steerkit demo --size large`, or "
+            "name another with --store"
+        )
+    return store
+
+
+def _show(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
     if as_json:
         echo_json(result)
         return
-    for line in _lines(result):
+    for line in lines(result):
         click.echo(line)
+
+
+def _page_lines(result: dict[str, Any]) -> list[str]:
+    """Seconds by the clock, and of the processor where other work delays the clock."""
+    return [
+        *(
+            f"{row['view']:<10}  cold {row['cold']:.2f} s (processor {row['cold_cpu']:.2f}), "
+            f"warm {row['warm']:.2f} s (processor {row['warm_cpu']:.2f})"
+            f"{'; failed: ' + row['failures'][0] if row['failures'] else ''}"
+            for row in result["views"]
+        ),
+        f"memory      {result['peak_memory_gib']:.2f} GiB at most",
+    ]
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

@@ -9,10 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from steerkit import __version__
-from steerkit.demo.marks import MARK, MODEL
+from steerkit.demo.marks import MARK
 from steerkit.inputs import VignetteText
 from steerkit.pipeline.study import own_columns
-from steerkit.records import Effect, Record, Run, RunEvent, Unit, Verdict, Vignette
+from steerkit.records import SYNTHETIC, Effect, Record, Run, RunEvent, Unit, Verdict, Vignette
 from steerkit.spec import canonical, digest, run_id, unit_id
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Notebook:
             device="cpu",
             seed=spec.seed,
             spec=canonical(spec),
-            request=digest(MODEL, spec),
+            request=digest(SYNTHETIC, spec),
             thresholds=thresholds,
             thresholds_hash=digest(thresholds),
             version=__version__,
@@ -97,7 +97,7 @@ class Notebook:
     def _event(self, state: Any) -> RunEvent:
         own = {"run_id": self.run, "unit_id": unit_id(self.run, "event")}
         seq = int((self.began + self.clock) * 1e9) + 1
-        return RunEvent(**own, seq=seq, state=state, detail="made up, by steerkit demo", pid=0, host=MODEL)
+        return RunEvent(**own, seq=seq, state=state, detail="made up, by steerkit demo", pid=0, host=SYNTHETIC)
 
 
 def moved(records: Sequence[Record], own: dict[str, Any]) -> list[Record]:

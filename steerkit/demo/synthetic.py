@@ -12,11 +12,11 @@ from steerkit.demo.collected import Collected, collected
 from steerkit.demo.healed import healed, swept
 from steerkit.demo.library import library
 from steerkit.demo.loops import Played, begun, judged, played
-from steerkit.demo.marks import MODEL, refuse_real
+from steerkit.demo.marks import refuse_real
 from steerkit.demo.notebook import Notebook
 from steerkit.demo.steered import Stage, Start, Steered, steered
 from steerkit.demo.world import World
-from steerkit.records import Prior
+from steerkit.records import SYNTHETIC, Prior
 from steerkit.request import Gate1Request
 from steerkit.request_gate2 import Gate2Request
 from steerkit.request_gate3 import Collected as Asked
@@ -120,7 +120,7 @@ class _Maker:
         files = dict.fromkeys(("personas", "vignettes", "contexts", "dilemmas", "keep", "divergence", "aggregate"))
         files |= dict.fromkeys(("reference", "lam", "tau", "weight_decay", "spectral", "schedule"))
         fixed = {"instrument": "fewshot", "person": "third", "thorough": False, "settings": FEWER, "backtrack": False}
-        model = {"model": MODEL, "dtype": "float32", "device": "cpu", "trust_remote_code": False}
+        model = {"model": SYNTHETIC, "dtype": "float32", "device": "cpu", "trust_remote_code": False}
         own = {"method": method, "trait": trait, "seed": 1000 * self.seed + seed, "quick": self.plan.quick}
         return {**files, **fixed, **model, **own, "controls": "all", "weights": False}
 

@@ -15,7 +15,7 @@ from steerkit.records.compare import (
 )
 from steerkit.records.heal import Adapter, AdapterFigure, AdapterRole, HealEpoch, HealStep, HealText
 from steerkit.records.rounds import Round, Stop
-from steerkit.records.runs import Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
+from steerkit.records.runs import SYNTHETIC, Outcome, Picture, Run, RunEvent, Status, Unit, Verdict
 from steerkit.records.scores import (
     ANSWER_FIELDS,
     FOUNDATIONS,
@@ -86,6 +86,7 @@ TABLES: dict[str, type[Record]] = {
 __all__ = [
     "ANSWER_FIELDS",
     "FOUNDATIONS",
+    "SYNTHETIC",
     "TABLES",
     "Adapter",
     "AdapterFigure",

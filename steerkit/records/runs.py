@@ -6,6 +6,8 @@ from steerkit.records.base import Record
 
 Status = Literal["observed", "not observed", "not measured"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+SYNTHETIC = "synthetic"
+"""The name of a model that does not exist: a run of it was made up (steerkit demo)."""
 
 
 class Run(Record, frozen=True, kw_only=True):

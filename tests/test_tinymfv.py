@@ -13,6 +13,7 @@ import torch
 from golden import tinymfv as golden
 
 from steerkit import inputs
+from steerkit.bench_tinymfv import bench_tinymfv
 from steerkit.errors import UsageError
 from steerkit.host import Host, load
 from steerkit.host.chat import interruption, thinking_prompt
@@ -335,6 +336,13 @@ def test_free_answers_are_written_by_the_steered_model(host: Host) -> None:
     assert [text for *_, text, _ in plain] != [text for *_, text, _ in steered]
     none = tinymfv.prepare(host, SCENES, tinymfv.Config(think=0, free=0), system=None, first_block=-1)
     assert tinymfv.free_answers(host, none, {}) == []
+
+
+def test_its_speed_stands_beside_the_packages(host: Host) -> None:
+    for run in bench_tinymfv(host, 2):
+        assert run["unsteered_per_second"] > 0 and run["arm_per_second"] > 0
+        assert (run["ratio"] is None) == (package() is None)
+        assert run["largest_difference"] is None or run["largest_difference"] < NEAR
 
 
 # From the command line

@@ -18,16 +18,22 @@ from steerkit.options import common, json_option
     help="Which whole gates to time.",
 )
 @click.option("--gate2", "texts", is_flag=True, help="Time a whole gate 2 too, to 64 kept texts.")
+@click.option("--tinymfv", "thinks", is_flag=True, help="Time instrument tinymfv too, beside the installed package.")
 @json_option
 @common("model", "dtype", "device")
-def command(gates: str, texts: bool, as_json: bool, model: str, dtype: str, device: str) -> None:
+def command(gates: str, texts: bool, thinks: bool, as_json: bool, model: str, dtype: str, device: str) -> None:
     """Time scoring, generation and whole gates; quote the ratios, since absolute times drift with the load."""
     from steerkit.bench import bench, bench_gate1, bench_gate2
     from steerkit.host import load
 
     wanted = {"none": (), "quick": (True,), "full": (False,), "both": (True, False)}[gates]
     runs = [bench_gate1(quick) for quick in wanted]
-    result = {**bench(load(model, dtype, device)), "gate1": runs, "gate2": bench_gate2() if texts else None}
+    host = load(model, dtype, device)
+    result = {**bench(host), "gate1": runs, "gate2": bench_gate2() if texts else None}
+    if thinks:
+        from steerkit.bench_tinymfv import bench_tinymfv
+
+        result["tinymfv"] = bench_tinymfv(host)
     if as_json:
         echo_json(result)
         return
@@ -54,8 +60,22 @@ def _lines(result: dict[str, Any]) -> list[str]:
             for run in result["gate1"]
         ),
         *([_gate2_line(result["gate2"])] if result["gate2"] else []),
+        *(_tinymfv_line(run) for run in result.get("tinymfv", ())),
     ]
 
 
 def _gate2_line(run: dict[str, Any]) -> str:
     return f"gate2  {run['seconds']:.0f} s, {run['kept']} of {run['made']} texts kept: {run['verdict']}"
+
+
+def _tinymfv_line(run: dict[str, Any]) -> str:
+    said = (
+        f"tinymfv     think {run['think']}: {run['unsteered_per_second']:.2f} vignettes/s unsteered, "
+        f"{run['arm_per_second']:.2f} in a steered arm"
+    )
+    if run["ratio"] is None:
+        return f"{said}; the package is not installed"
+    return (
+        f"{said}: {run['ratio']:.1f} and {run['arm_ratio']:.1f} times the package, off by at most "
+        f"{run['largest_difference']:.1e} nats"
+    )

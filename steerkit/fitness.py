@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from steerkit.metrics import ArmMetrics, measure
 from steerkit.personas import Persona
 from steerkit.pipeline.scorer import Scorer
 from steerkit.plugins import load
-from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, InstrumentCheck, Prior, Record, Run
-from steerkit.runner import event, vignette_records
+from steerkit.records import ANSWER_FIELDS, FOUNDATIONS, Answer, Arm, InstrumentCheck, Prior, Record
+from steerkit.runner import event, registered, vignette_records
 from steerkit.spec import RunSpec, canonical, digest, run_id, unit_id
 from steerkit.stages.assemble import arm_evidence, only
 from steerkit.stages.score import choice, set_mean_prior
@@ -84,26 +83,9 @@ def keep(store: Store, checked: Sequence[Checked], vignettes: Sequence[VignetteT
 
 def _whole(each: Checked, vignettes: Sequence[VignetteText]) -> list[Record]:
     spec, run = each.spec, each.row.run_id
-    registered = Run(
-        run_id=run,
-        unit_id=unit_id(run, "register"),
-        gate=spec.gate,
-        method=spec.method,
-        trait=spec.trait,
-        model=spec.model,
-        fingerprint=spec.fingerprint,
-        dtype=spec.dtype,
-        device=each.row.device,
-        seed=spec.seed,
-        spec=canonical(spec),
-        request=digest(spec),
-        thresholds="{}",
-        thresholds_hash=digest("{}"),
-        version=__version__,
-        registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    shown = vignette_records(run, registered.unit_id, spec.vignettes_hash, vignettes)
-    return [registered, *shown, *each.records, each.row, event(run, "finished", "")]
+    run_record = registered(spec, each.row.device, digest(spec), "{}")
+    shown = vignette_records(run, run_record.unit_id, spec.vignettes_hash, vignettes)
+    return [run_record, *shown, *each.records, each.row, event(run, "finished", "")]
 
 
 def _worth(each: Checked) -> tuple[bool, float]:

@@ -23,6 +23,7 @@ from steerkit.spec_loop import LoopSpec
 from steerkit.stages.bake import Layered
 from steerkit.store import Store
 
+AnySpec = RunSpec | Gate2Spec | Gate3Spec | LoopSpec
 Report = Callable[[Step, float], None]
 """Called after every step with the seconds it took."""
 
@@ -114,17 +115,27 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
     unit = unit_id(run, "register")
     if memory.recall(unit) is not None:
         return []
-    spec, thresholds = job.spec, canonical(job.gate_config)
-    registered = Run(
+    spec = job.spec
+    run_record = registered(spec, job.host.device, request, canonical(job.gate_config))
+    vignettes: list[Record] = []
+    if isinstance(spec, RunSpec):
+        vignettes = vignette_records(run, unit, spec.vignettes_hash, job.vignettes)
+    return [run_record, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
+
+
+def registered(spec: AnySpec, device: str, request: str, thresholds: str) -> Run:
+    """A spec as a run, registered now; `request`: hash of what was asked, `thresholds`: canonical JSON."""
+    run = run_id(spec)
+    return Run(
         run_id=run,
-        unit_id=unit,
+        unit_id=unit_id(run, "register"),
         gate=spec.gate,
         method=spec.method,
         trait=spec.trait,
         model=spec.model,
         fingerprint=spec.fingerprint,
         dtype=spec.dtype,
-        device=job.host.device,
+        device=device,
         seed=spec.seed,
         spec=canonical(spec),
         request=request,
@@ -134,13 +145,9 @@ def _registration(job: Job, run: str, request: str, memory: StoredMemory) -> lis
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         parent_run=_parent(spec),
     )
-    vignettes: list[Record] = []
-    if isinstance(spec, RunSpec):
-        vignettes = vignette_records(run, unit, spec.vignettes_hash, job.vignettes)
-    return [registered, *vignettes, Unit(run_id=run, unit_id=unit, stage="register", name="", seconds=0.0)]
 
 
-def _parent(spec: RunSpec | Gate2Spec | Gate3Spec | LoopSpec) -> str | None:
+def _parent(spec: AnySpec) -> str | None:
     """The run that a run goes on from; a loop goes on from none, its ledger names the runs of its rounds."""
     if isinstance(spec, LoopSpec):
         return None

@@ -24,6 +24,7 @@ from steerkit.options import common, json_option
 @click.option("--heal", is_flag=True, help="Time one adapter's training with the constraint, beside one without.")
 @click.option("--loop", "rounds", is_flag=True, help="Time a loop of two rounds.")
 @click.option("--dashboard", "pages", is_flag=True, help="Time every page of the dashboard on --store, and no model.")
+@click.option("--tinymfv", "thinks", is_flag=True, help="Time instrument tinymfv too, beside the installed package.")
 @json_option
 @common("store", "model", "dtype", "device")
 def command(
@@ -32,6 +33,7 @@ def command(
     heal: bool,
     rounds: bool,
     pages: bool,
+    thinks: bool,
     as_json: bool,
     store: Path,
     model: str,
@@ -55,6 +57,10 @@ def command(
         "gate2": bench_gate2() if texts else None,
         "loop": bench_loop() if rounds else None,
     }
+    if thinks:
+        from steerkit.bench_tinymfv import bench_tinymfv
+
+        result["tinymfv"] = bench_tinymfv(host)
     _show(result, as_json, _lines)
 
 
@@ -110,6 +116,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
         ),
         *([_gate2_line(result["gate2"])] if result["gate2"] else []),
         *([_loop_line(result["loop"])] if result["loop"] else []),
+        *(_tinymfv_line(run) for run in result.get("tinymfv", ())),
     ]
 
 

@@ -55,5 +55,5 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _span(interval: list[float]) -> str:
-    return f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+def _span(interval: list[float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"

@@ -18,7 +18,7 @@ ANSWER_MASS = "answer_mass"
 class Channels(Setting, frozen=True, kw_only=True):
     """Which channels of coherence must hold, and where each of them ends."""
 
-    channels: tuple[str, ...] = (ANSWER_MASS, "free_generation")
+    channels: tuple[str, ...] = ("answer_mass", "free_generation")
     """Channels of coherence that must hold, such as answer_mass,free_generation,prefill_nll (names)."""
     coherence: float = 0.95
     """Channel answer_mass: answer mass relative to the base's at and above which an arm is coherent (fraction)."""

@@ -35,8 +35,9 @@ def interruption(host: Host, nudge: str) -> str:
     """What a chat window puts behind unfinished thoughts: their end, the turn's end, and `nudge` as a new user turn, up
     to where the assistant begins to speak.
 
-    Raises UsageError for a template that does not show what the assistant says.
+    Raises UsageError for a model without a template, or one whose template does not show what the assistant says.
     """
+    check_template(host)
     said = [{"role": "user", "content": "_"}, {"role": "assistant", "content": MARK}]
     asked = [{"role": "user", "content": nudge}, {"role": "assistant", "content": MARK}]
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from steerkit.errors import UsageError
-from steerkit.plugins import LITE, LITE_SITES, sources
+from steerkit.plugins import LITE, LITE_SITES, Trouble, clashes, distribution, sources
 
 COLUMNS = ("name", "bakeable", "site", "source")
 BRIDGE = "steerkit.methods._steering_lite"
@@ -96,11 +96,29 @@ def _row(name: str, module: str) -> MethodRow:
 
 
 def methods_table() -> list[MethodRow]:
-    """One row per method, sorted by name.
+    """One row per method whose source can be read, sorted by name; `troubles` has the others."""
+    return [_row(name, module) for name, module in sources("methods").items() if not _unreadable(name, module)]
 
-    Raises UsageError when one has no Python source.
-    """
-    return [_row(name, module) for name, module in sources("methods").items()]
+
+def troubles() -> list[Trouble]:
+    """Installed methods that cannot be used, as far as can be told without importing them."""
+    unreadable = (
+        Trouble(name, distribution("methods", module), module, fault)
+        for name, module in sources("methods").items()
+        if (fault := _unreadable(name, module))
+    )
+    return [*clashes("methods"), *unreadable]
+
+
+def _unreadable(name: str, module: str) -> str:
+    """What keeps a method's source from being read; empty where nothing does."""
+    try:
+        _parsed(name, module)
+    except UsageError as error:
+        return str(error)
+    except (SyntaxError, ValueError) as error:
+        return f"{module} must be valid Python, but gave: {error}; mend or uninstall {distribution('methods', module)}"
+    return ""
 
 
 def markdown(rows: list[MethodRow]) -> str:

@@ -176,14 +176,19 @@ def distribution(kind: Kind, module: str) -> str:
     for point in _entry_points(kind):
         if point.value == module and point.dist is not None:
             return f"{point.dist.name} {point.dist.version}"
-    return "steerkit"
+    return "steering-lite" if module.startswith(f"{LITE}.") else "steerkit"
+
+
+def brought_by(name: str) -> str:
+    """The package that brought a method, for a message about what it did."""
+    return distribution("methods", (sources("methods") | UNLISTED["methods"])[name])
 
 
 def load(kind: Kind, name: str) -> Any:
     """Import one plugin by its name, of which a hyphen may stand for an underscore.
 
     What comes back is a module, or what stands for one where a package is bridged. Raises UsageError for an unknown
-    name, listing the known ones, or one that two plugins claim.
+    name, listing the known ones, one that two plugins claim, or a package's that does not import, naming the package.
     """
     known = sources(kind) | UNLISTED.get(kind, {})
     found = known.get(name) or known.get(name.replace("-", "_"))
@@ -192,17 +197,29 @@ def load(kind: Kind, name: str) -> Any:
             if trouble.name == name:
                 raise UsageError(trouble.fault)
         raise unknown(kind.removesuffix("s"), name, sources(kind))
-    if found.startswith(f"{LITE}."):
-        from steerkit.methods import _steering_lite
+    by = distribution(kind, found)
+    if by == "steerkit":
+        return importlib.import_module(found)
+    try:
+        return _imported(name, found)
+    except Exception as error:
+        raise UsageError(
+            f"{found} must be importable, but gave {type(error).__name__}: {error}; mend or uninstall {by}"
+        ) from error
 
-        return _steering_lite.method(name, LITE_SITES)
-    return importlib.import_module(found)
+
+def _imported(name: str, module: str) -> Any:
+    if not module.startswith(f"{LITE}."):
+        return importlib.import_module(module)
+    from steerkit.methods import _steering_lite
+
+    return _steering_lite.method(name, LITE_SITES)
 
 
 def load_method(name: str) -> Method:
     """The steering method of that name.
 
-    Raises UsageError for one that has no vector.
+    Raises UsageError as `load` does, for one that has no vector, and for one that lacks a part.
     """
     found = load("methods", name)
     if vars(found).get("SITE") == TEXT:
@@ -210,6 +227,9 @@ def load_method(name: str) -> Method:
             f"a method that steers must have a vector, but {name!r} is a text; gate 1 and compare score it beside "
             "every method without being asked: name a method that has a vector"
         )
+    fault = _lacking(name, found)
+    if fault:
+        raise UsageError(fault)
     return cast(Method, found)
 
 
@@ -221,17 +241,22 @@ def load_text_method(name: str) -> TextMethod:
 def trouble_of(name: str) -> Trouble | None:
     """What keeps a method from being used, found by importing it; None where nothing does."""
     module = sources("methods")[name]
-    by = distribution("methods", module)
     try:
-        found = load("methods", name)
-    except Exception as error:
-        fault = f"{module} must be importable, but gave {type(error).__name__}: {error}; mend or uninstall {by}"
-        return Trouble(name, by, module, fault)
+        fault = _lacking(name, load("methods", name))
+    except UsageError as error:
+        fault = str(error)
+    return Trouble(name, distribution("methods", module), module, fault) if fault else None
+
+
+def _lacking(name: str, found: Any) -> str:
+    """What a method's module must hold and does not, as a message; empty where it holds all."""
     parts = TEXT_PARTS if vars(found).get("SITE") == TEXT else PARTS
     missing = [part for part in parts if part not in dir(found)]
     if not missing:
-        return None
-    return Trouble(name, by, module, f"{module} must hold {', '.join(parts)}, but lacks {', '.join(missing)}")
+        return ""
+    module = (sources("methods") | UNLISTED["methods"])[name]
+    must = f"{module} must hold {', '.join(parts)}, but lacks {', '.join(missing)}"
+    return f"{must}; mend or uninstall {brought_by(name)}"
 
 
 @cache

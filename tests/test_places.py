@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -42,7 +44,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Host]:
     return {name: host_of(folder, name) for name in ARCHITECTURES}
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=[name for name in ARCHITECTURES if name != "qwen3"])
 def host(hosts: dict[str, Host], request: pytest.FixtureRequest) -> Host:
     found: Host = hosts[request.param]
     return found
@@ -53,7 +55,8 @@ def llama(hosts: dict[str, Host]) -> Host:
     return hosts["llama"]
 
 
-def fitted_on(host: Host, method: str, blocks: Sequence[int] = (2, 3)) -> Fitted:
+@cache
+def fitted_on(host: Host, method: str, blocks: tuple[int, ...] = (2, 3)) -> Fitted:
     module = load_method(method)
     captured = capture(host, PERSONA, CONTEXTS, blocks, module.SITE, TOPICS)
     return fit(captured, method, module.Config(), "run")
@@ -191,7 +194,7 @@ def test_short_cuts_give_what_whole_prompts_give(host: Host, method: str) -> Non
 @pytest.mark.parametrize("method", METHODS)
 def test_generation_gives_what_whole_texts_give(host: Host, method: str) -> None:
     fitted, strengths = fitted_on(host, method), torch.tensor([0.0, 6.0, -3.0])
-    written = generate(host, PROMPTS, edits([(fitted, strengths)]), 5)
+    written = generate(host, PROMPTS, edits([(fitted, strengths)]), 3)
     for ids, text, strength in zip(PROMPTS, written, strengths.tolist(), strict=True):
         so_far = [*ids]
         for token, kl in zip(text.tokens, text.kl, strict=False):
@@ -263,10 +266,8 @@ def test_a_direction_s_quality_is_told_per_block(llama: Host) -> None:
 
 def conditional(host: Host, threshold: float, side: float = 1.0) -> Fitted:
     """A condition by hand: a row's likeness at or above the threshold."""
-    fitted = fitted_on(host, "cast")
-    for state in fitted.states.values():
-        state["threshold"], state["side"] = torch.tensor([threshold]), torch.tensor([side])
-    return fitted
+    fitted, rule = fitted_on(host, "cast"), {"threshold": torch.tensor([threshold]), "side": torch.tensor([side])}
+    return replace(fitted, states={place: state | rule for place, state in fitted.states.items()})
 
 
 def likenesses(host: Host, fitted: Fitted) -> Tensor:

@@ -11,6 +11,8 @@ import tiny_model
 import torch
 
 from steerkit.cli import main
+from steerkit.host import load
+from steerkit.rounds import direction_of
 from steerkit.store import Store
 
 KEYS = {"verdict", "criteria", "hypotheses", "arms", "p_null", "run_id", "store", "pictures", "seconds"}
@@ -161,6 +163,73 @@ def test_a_random_direction_does_not_pass(world: World, capsys: pytest.CaptureFi
 def test_a_gated_direction_runs(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     found = world.run(capsys, method="cosine_gated")
     assert found.code in (0, 1, 3) and found.document["calibration"]["status"] == "calibrated"
+
+
+def test_a_method_that_acts_inside_blocks_runs_and_its_direction_can_be_read_back(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = world.run(capsys, method="sspace_ablate")
+    assert found.code in (0, 1, 3) and found.document["calibration"]["status"] == "calibrated"
+    run_id = found.document["run_id"]
+    rows = Store(world.store).query(
+        "SELECT block FROM direction_layer JOIN direction USING (direction_id) "
+        "WHERE direction.run_id = $run AND kind = 'real' ORDER BY block",
+        {"run": run_id},
+    )
+    assert rows["block"].to_list() == sorted(set(rows["block"])), "one row per block, whatever acts inside it"
+    host = load(str(world.planted.folder), "float32", "cpu")
+    fitted = direction_of(host, Store(world.store), run_id)
+    assert {str(place).partition(">")[2] for place in fitted.states} == {"self_attn.o_proj", "mlp.down_proj"}
+
+
+def test_a_method_without_a_vector_is_no_method_for_gate_1(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    found = world.run(capsys, method="prompt")
+    assert found.code == 2 and "'prompt' is a text; gate 1 and compare" in found.document["error"]["message"]
+
+
+def test_the_steered_model_becomes_a_folder_that_transformers_alone_opens(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run_id = world.ran["mean_mass"].document["run_id"]
+    given = ["-o", str(tmp_path / "out"), "--dose", "1.5", "--store", str(world.store), "--json"]
+    made = run(capsys, ["bake", run_id, *given])
+    assert made.code == 0 and made.document["logit"] < 1e-4
+    store = Store(world.store)
+    sql = """
+        SELECT artifact, strength FROM direction JOIN calibration USING (direction_id)
+        WHERE direction.run_id = $run AND kind = 'real'
+    """
+    [[artifact, strength]] = store.query(sql, {"run": run_id}).rows()
+    plain, baked = (opened(folder) for folder in (world.planted.folder, tmp_path / "out"))
+    ids = torch.tensor([[1, 5, 9, 30, 31, 40]])
+    with torch.inference_mode():
+        said, base = baked(input_ids=ids).logits, plain(input_ids=ids).logits
+        # The oracle: the stored vectors, added by hooks of our own.
+        for name, vector in store.get_tensors(artifact).items():
+            block = plain.model.layers[int(name.partition(".")[0])]
+            block.register_forward_hook(lambda _m, _g, out, push=1.5 * strength * vector: out + push)
+        steered = plain(input_ids=ids).logits
+    torch.testing.assert_close(said, steered, rtol=0, atol=1e-4)
+    assert (steered - base).abs().max() > 0.01
+
+
+def opened(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM
+    return auto.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def test_what_cannot_be_folded_is_said_and_nothing_is_written(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gated = world.run(capsys, method="cosine_gated").document["run_id"]
+    given = ["-o", str(tmp_path / "out"), "--store", str(world.store), "--json"]
+    refused = run(capsys, ["bake", gated, *given])
+    assert refused.code == 4 and "'cosine_gated' cannot be folded into weights" in refused.document["error"]["message"]
+    wrong = run(capsys, ["bake", gated, "--adapter", *given])
+    assert wrong.code == 2 and "steers and has no adapter" in wrong.document["error"]["message"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("setting", ["dose.target=nan", "dose.multiples=nan,1.0", "dose.ladder=inf,1.0"])

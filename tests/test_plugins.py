@@ -5,13 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import steerkit
-from steerkit.catalogue import methods_table, refreshed
-from steerkit.errors import UsageError
+from steerkit import cli
+from steerkit.catalogue import methods_table, refreshed, troubles
+from steerkit.errors import RunError, UsageError
+from steerkit.evidence import Extraction
 from steerkit.plugins import clashes, load, load_method, sources, trouble_of
 from steerkit.spec import Setting
-from steerkit.testing import GateContract
+from steerkit.stages.capture import Captured
+from steerkit.stages.fit import fit
+from steerkit.stages.steer import edits
+from steerkit.testing import GateContract, activations, planted
 
 ROOT = Path(steerkit.__file__).parents[1]
 BUILT_IN = {"cosine_gated", "mean_mass", "null", "svd"}
@@ -111,14 +117,95 @@ def test_a_plugin_that_cannot_be_used_is_named_with_what_is_wrong(
     raises, partial = trouble_of("raises"), trouble_of("partial")
     assert raises is not None and partial is not None and trouble_of("svd") is None
     assert raises.distribution == "raises-dist 1.0" and "gave ValueError: no such thing" in raises.fault
-    assert partial.fault.endswith("but lacks Config, fit, step, steer")
+    assert "but lacks Config, fit, step, steer; mend or uninstall partial-dist 1.0" in partial.fault
+    for name in ("raises", "partial"):
+        with pytest.raises(UsageError, match=f"mend or uninstall {name}-dist 1.0"):
+            load_method(name)
+
+
+BAD = """
+import torch
+from steerkit.contrast import State
+from steerkit.spec import Setting
+
+SITE = "residual"
+class Config(Setting, frozen=True, kw_only=True): ...
+def fit(contrast, config): return {fit}
+def step(state, config): return {step}
+def steer(hidden, state, strength, config): return {steer}
+"""
+GOOD = {"fit": '{"vector": torch.ones(16)}', "step": 'state["vector"]', "steer": "hidden + 1"}
+
+
+@pytest.mark.parametrize(
+    ("part", "code", "message"),
+    [
+        (
+            "fit",
+            "torch.ones(16)",
+            r"fit\(\) of 'bad' \(bad-dist 1.0\) must return finite tensors by name, but got \(16,\)",
+        ),
+        ("fit", '{"v": torch.full((3,), torch.nan)}', r"but got {v: \(3,\) with a NaN or infinity}"),
+        ("step", "torch.ones(3)", r"step\(\) of 'bad' .* must return a finite vector of length 16, but got \(3,\)"),
+        (
+            "steer",
+            "hidden[:, :1]",
+            r"steer\(\) of 'bad' \(bad-dist 1.0\) must return activations .* returned \(\(2, 1, 16\)",
+        ),
+        ("steer", "hidden.double()", r"steer\(\) of 'bad' .* returned .*torch.float64"),
+        ("steer", "None", r"steer\(\) of 'bad' .* returned NoneType"),
+        (
+            "steer",
+            "hidden / 0 * 0",
+            r"steer\(\) of 'bad' \(bad-dist 1.0\) must give finite activations, but gave 224 NaN",
+        ),
+    ],
+)
+def test_a_plugin_that_returns_what_it_must_not_is_named_with_what_to_mend(
+    part: str, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = BAD
+    for name, right in (GOOD | {part: code}).items():
+        text = text.replace("{" + name + "}", right)
+    install(tmp_path, "bad", "bad_package.bad", text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("bad_package", "bad_package.bad"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    contrast = planted()[0]
+    captured = Captured({1: contrast}, {1: 1.0}, Extraction(1, "", "", 0, False, True))
+
+    def fit_and_steer() -> None:
+        direction = fit(captured, "bad", load_method("bad").Config(), "run")
+        edits([(direction, torch.ones(2))])[1](activations(2), torch.tensor([0, 1]), None)
+
+    with pytest.raises(RunError, match=message):
+        fit_and_steer()
 
 
 def test_a_method_without_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "ghost", "nowhere.ghost")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UsageError, match=r"method 'ghost' must be a Python module, but nowhere.ghost has no source"):
-        methods_table()
+    assert "svd" in {row["name"] for row in methods_table()}, "the others are still listed"
+    [trouble] = troubles()
+    assert (trouble.name, trouble.distribution) == ("ghost", "ghost-dist 1.0")
+    assert "method 'ghost' must be a Python module, but nowhere.ghost has no source" in trouble.fault
+
+
+def test_the_list_says_what_cannot_be_used_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "svd", "elsewhere.svd")
+    (tmp_path / "other").mkdir()
+    install(tmp_path / "other", "torn", "torn_package.torn", "def fit(:\n")
+    for folder in (tmp_path, tmp_path / "other"):
+        monkeypatch.syspath_prepend(str(folder))
+    assert cli.main(["methods"]) == 0
+    said = capsys.readouterr()
+    assert "not usable: svd (svd-dist 1.0): two methods are named 'svd'" in said.err
+    assert "not usable: torn (torn-dist 1.0): torn_package.torn must be valid Python" in said.err
+    assert "mean_mass" in said.out and "torn" not in said.out
+    assert cli.main(["gate1", "--method", "torn"]) == 2
+    assert "torn_package.torn must be importable, but gave SyntaxError" in capsys.readouterr().err
 
 
 def test_the_documented_table_is_up_to_date() -> None:

@@ -1,6 +1,8 @@
 """The real steering-lite beside ours: the same numbers where both have a method, and all of its methods as ours."""
 
 import importlib
+import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -196,3 +198,14 @@ def test_its_own_hook_gives_the_logits_that_ours_gives(host: Host) -> None:
     own = Fitted("d", "lite.mean_diff", "real", config, {2: state})
     with edited(host, edits([(own, torch.tensor([1.0]))]), torch.zeros(1, dtype=torch.long)):
         torch.testing.assert_close(logits(host), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_runs_through_gate_1_on_the_embedded_model(name: str, steerkit: Callable[..., Any]) -> None:
+    settings = ["--set", "method.lambda_=1000"] if name == "lite.chars" else []
+    done = steerkit("gate1", "--quick", "--method", name, *settings, "--dtype", "float32", "--json", timeout=900)
+    assert done.returncode in (0, 1, 3), done.stderr
+    document = json.loads(done.stdout)
+    assert document["method"] == name and document["calibration"]["status"] == "calibrated"
+    assert all(arm["d_target"] is not None for arm in document["arms"] if arm["kind"] == "steered")

@@ -10,6 +10,7 @@ import click
 
 from steerkit.commands._output import echo_json, echo_table
 from steerkit.options import common, json_option
+from steerkit.visible import visible
 
 
 @click.command(help=__doc__)
@@ -21,11 +22,13 @@ def command(check: bool, as_json: bool, model: str, device: str, trust_remote_co
     """Print one row per method, built in or installed."""
     if check:
         return _check(as_json, model, device, trust_remote_code)
-    from steerkit.catalogue import methods_table
+    from steerkit.catalogue import methods_table, troubles
 
-    rows = methods_table()
+    rows, unusable = methods_table(), troubles()
     if as_json:
-        return echo_json({"methods": rows})
+        return echo_json({"methods": rows, "unusable": unusable})
+    for trouble in unusable:
+        click.echo(visible(f"not usable: {trouble.name} ({trouble.distribution}): {trouble.fault}"), err=True)
     shown = [{**row, "bakeable": "yes" if row["bakeable"] else f"no: {row['not_bakeable']}"} for row in rows]
     return echo_table(shown, ("name", "site", "bakeable", "source"))
 

@@ -12,7 +12,7 @@ from steerkit.inputs import Context, VignetteText, drawn_apart, halves, stratifi
 from steerkit.pipeline.matching import Measure, Rungs, matched, reached
 from steerkit.pipeline.scorer import Scorer, need_readable
 from steerkit.pipeline.study import Job, Study, Work, restored
-from steerkit.records import Answer, Arm, Calibration, Capture, Direction, Prior, Record
+from steerkit.records import Answer, Arm, Calibration, Capture, Direction, Dose, Prior, Record
 from steerkit.spec_compare import CompareSpec, ScanSpec
 from steerkit.stages.activations import capture_id, packed, unpacked
 from steerkit.stages.assemble import only
@@ -48,6 +48,7 @@ class Contested(Study):
 
     job: ContestJob
     scorers: dict[tuple[Rows, int], Scorer] = field(default_factory=dict)
+    hashes: dict[Rows, str] = field(default_factory=dict)
     activations: dict[tuple[int, str], Captured] = field(default_factory=dict)
 
     def rows(self, rows: Rows) -> tuple[VignetteText, ...]:
@@ -73,7 +74,9 @@ class Contested(Study):
 
     def eval_hash(self, rows: Rows) -> str:
         """What all arms over those vignettes share."""
-        return self.scorer(rows, self.blocks()[0]).eval_hash()
+        if rows not in self.hashes:
+            self.hashes[rows] = self.scorer(rows, self.blocks()[0]).eval_hash()
+        return self.hashes[rows]
 
     def base(self, *rows: Rows) -> Work:
         """The work of scoring the untouched model, once for each set of vignettes, with its label bias there."""
@@ -195,15 +198,16 @@ class Contested(Study):
 
     def reached(self) -> dict[tuple[str, float], float]:
         """What was measured, by direction and strength."""
-        ladders = [one for one in self.records if self._of_ladder(one)]
-        return reached(ladders, self.job.spec.contest.scale, self.base_mass())
+        return reached(self._ladders(), self.job.spec.contest.scale, self.base_mass())
 
-    def _of_ladder(self, record: Record) -> bool:
+    def _ladders(self) -> list[Record]:
+        """What doses were matched with: ladders of KL, or steered arms on the few vignettes for that."""
         if self.job.spec.contest.scale != "answer-mass":
-            return not isinstance(record, Arm)
-        own = {arm.arm_id for arm in only(Arm, self.records) if arm.eval_hash == self.eval_hash("mass")}
-        own -= {self._base_arm(self.eval_hash("mass")).arm_id}
-        return isinstance(record, Arm | Answer) and record.arm_id in own
+            return [*only(Dose, self.records)]
+        hashed = self.eval_hash("mass")
+        arms = [arm for arm in only(Arm, self.records) if arm.eval_hash == hashed and arm.kind != "base"]
+        own = {arm.arm_id for arm in arms}
+        return [*arms, *(answer for answer in only(Answer, self.records) if answer.arm_id in own)]
 
     def answers_of(self, arm: Arm) -> list[Answer]:
         """An arm's raw answers."""

@@ -36,9 +36,11 @@ class Ladder:
         for dose in only(Dose, measured):
             figure = dose.kl_rmse if self.scale == "rmse-kl" else dose.kl_p95
             self.figures.setdefault(dose.direction_id, {})[dose.strength] = figure
+        answers: dict[str, list[Answer]] = {}
+        for answer in only(Answer, measured):
+            answers.setdefault(answer.arm_id, []).append(answer)
         for arm in only(Arm, measured):
-            own = [answer for answer in only(Answer, measured) if answer.arm_id == arm.arm_id]
-            lost = 1 - float(mass(own).mean()) / base_mass
+            lost = 1 - float(mass(answers[arm.arm_id]).mean()) / base_mass
             assert arm.direction_id is not None
             self.figures.setdefault(arm.direction_id, {})[arm.strength] = lost
 

@@ -49,6 +49,9 @@ def _instead(run: Run) -> str:
     """What to do about a run without a verdict."""
     if run.gate == "sweep":
         return f"a sweep never is, see: steerkit show sweep --param run={run.run_id}"
+    if run.gate in ("compare", "layers"):
+        question = "methods_compared" if run.gate == "compare" else "layers"
+        return f"a run of {run.gate} never is, see: steerkit show {question} --param run={run.run_id}"
     if run.gate == "import":
         return f"an import never is, see: steerkit why {run.run_id}"
     return f"finish it: steerkit {'loop' if run.gate == 'gate4' else run.gate} --resume"

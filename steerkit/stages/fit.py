@@ -13,7 +13,7 @@ from torch import Tensor
 from steerkit.contrast import Contrast, State
 from steerkit.errors import RunError
 from steerkit.host.places import ENTRANCE, Place, block_of, ordered, place_of
-from steerkit.plugins import load_method
+from steerkit.plugins import brought_by, load_method
 from steerkit.records import Direction, DirectionLayer, Record
 from steerkit.spec import canonical, digest
 from steerkit.stages.capture import Captured
@@ -173,8 +173,42 @@ def states(flat: dict[str, Tensor]) -> dict[Place, State]:
 
 def _fitted(contrasts: dict[Place, Contrast], method: str, config: Any, kind: str, name: str) -> Fitted:
     fit_one = load_method(method).fit
-    made = {id(contrasts[place]): fit_one(contrasts[place], config) for place in distinct(contrasts)}
+    made = {
+        id(contrasts[place]): _sound(method, fit_one(contrasts[place], config), config, contrasts[place])
+        for place in distinct(contrasts)
+    }
     return Fitted(name, method, kind, config, {place: made[id(contrast)] for place, contrast in contrasts.items()})
+
+
+def _sound(method: str, state: Any, config: Any, contrast: Contrast) -> State:
+    """What a method learned.
+
+    Raises RunError, naming the package it came with, unless it is finite tensors by name, with a finite step of the
+    site's dimension.
+    """
+    tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    if not tensors or not all(value.isfinite().all() for value in state.values()):
+        raise RunError(
+            f"fit() of {method!r} ({brought_by(method)}) must return finite tensors by name, but got {_shapes(state)}"
+        )
+    step: Any = load_method(method).step(state, config)
+    width = contrast.positive.shape[1]
+    if not isinstance(step, Tensor) or tuple(step.shape) != (width,) or not step.isfinite().all():
+        raise RunError(
+            f"step() of {method!r} ({brought_by(method)}) must return a finite vector of length {width}, but got "
+            f"{_shapes(step)}"
+        )
+    learned: State = state
+    return learned
+
+
+def _shapes(value: Any) -> str:
+    """A value in few words."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_shapes(part)}" for name, part in value.items()) + "}"
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)}{'' if value.isfinite().all() else ' with a NaN or infinity'}"
 
 
 def _half_split(contrasts: Sequence[Contrast], fitted: Fitted) -> float | None:

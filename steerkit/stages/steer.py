@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerkit.contrast import State
+from steerkit.errors import RunError
 from steerkit.host.blocks import Condition, ConditionalEdits, Edit, Edits
 from steerkit.host.places import Place, entry_block, ordered
-from steerkit.plugins import Conditional, Method, load_method
+from steerkit.plugins import Conditional, Method, brought_by, load_method
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,29 @@ def _steered(hidden: Tensor, fitted: Fitted, method: Method, strength: Tensor, p
         return hidden
     steer, state = method.steer, fitted.states[place]
     if active.all():
-        return _as_tensor(steer(hidden, state, strength.to(hidden.device), fitted.config))
-    changed = hidden.clone()
-    changed[active] = steer(hidden[active], state, strength[active].to(hidden.device), fitted.config)
+        return _sound(fitted.method, hidden, steer(hidden, state, strength.to(hidden.device), fitted.config))
+    changed, before = hidden.clone(), hidden[active]
+    after = steer(before, state, strength[active].to(hidden.device), fitted.config)
+    changed[active] = _sound(fitted.method, before, after)
     return changed
 
 
-def _as_tensor(value: Any) -> Tensor:
-    tensor: Tensor = value
-    return tensor
+def _sound(method: str, before: Tensor, after: Any) -> Tensor:
+    """What a method returned.
+
+    Raises RunError, naming the package it came with, for anything but activations of that shape and dtype, or a NaN.
+    """
+    wanted = (tuple(before.shape), before.dtype)
+    found = (tuple(after.shape), after.dtype) if isinstance(after, Tensor) else type(after).__name__
+    if found != wanted:
+        raise RunError(
+            f"steer() of {method!r} ({brought_by(method)}) must return activations of shape and dtype {wanted}, but "
+            f"returned {found}; MethodContract in steerkit.testing shows where"
+        )
+    changed: Tensor = after
+    if changed.isnan().any() and not before.isnan().any():
+        raise RunError(
+            f"steer() of {method!r} ({brought_by(method)}) must give finite activations, but gave "
+            f"{int(changed.isnan().sum())} NaN; use another method, or other settings of it"
+        )
+    return changed

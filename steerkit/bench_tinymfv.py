@@ -25,7 +25,7 @@ def bench_tinymfv(host: Host, vignettes: int = 8) -> list[dict[str, Any]]:
 
 
 def _budget(host: Host, think: int, texts: list[str]) -> dict[str, Any]:
-    first = band(host, CaptureSpec().band)[0]
+    first = band(host, CaptureSpec())[0]
     config, edits = tinymfv.Config(think=think, free=0), _shift(host, first)
     base, unsteered = _timed(lambda: tinymfv.read(host, _prepared(host, texts, config, -1), {}))
     stored = _prepared(host, texts, config, first)

@@ -135,3 +135,16 @@ def _loop_line(run: dict[str, Any]) -> str:
     rounds = ", ".join(f"{seconds:.0f} s" for seconds in run["round_seconds"])
     memory = f"{run['peak_memory_gib']:.2f} GiB at most"
     return f"loop   {run['seconds']:.0f} s, its rounds {rounds}, {memory}: {run['verdict']}"
+
+
+def _tinymfv_line(run: dict[str, Any]) -> str:
+    said = (
+        f"tinymfv     think {run['think']}: {run['unsteered_per_second']:.2f} vignettes/s unsteered, "
+        f"{run['arm_per_second']:.2f} in a steered arm"
+    )
+    if run["ratio"] is None:
+        return f"{said}; the package is not installed"
+    return (
+        f"{said}: {run['ratio']:.1f} and {run['arm_ratio']:.1f} times the package, off by at most "
+        f"{run['largest_difference']:.1e} nats"
+    )

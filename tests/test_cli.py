@@ -209,7 +209,8 @@ def test_every_question_is_listed_and_answered(tmp_store: Store, capsys: pytest.
     assert {"runs", "arms", "pareto", "hypotheses"} <= {*questions}
     for question in questions:
         assert cli.main(["show", question, "--store", str(tmp_store.path), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == []
+        # An empty store has a schema all the same.
+        assert (json.loads(capsys.readouterr().out) == []) is (question not in ("columns", "relations"))
 
 
 def test_db_commands_say_what_they_did(tmp_store: Store, capsys: pytest.CaptureFixture[str]) -> None:

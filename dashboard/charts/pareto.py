@@ -70,7 +70,7 @@ class Picture:
         drawn = [*self._ground(), *self._paths(), *self._stairs(stairs), *self._intervals(stairs), *self._arrows()]
         drawn += [*self._labels(), self._marks()]
         whole = alt.layer(*drawn).properties(width="container", height=HEIGHT)
-        return Drawn(whole.configure_legend(orient="bottom", columns=4, symbolLimit=24), self.rows)
+        return Drawn(whole.configure_legend(orient="bottom", columns=2, symbolLimit=24), self.rows)
 
     def _chart(self, rows: Sequence[Point]) -> Any:
         """A layer over some rows, of which only what is drawn is kept."""

@@ -131,9 +131,17 @@ def listed(rows: polars.DataFrame, name: str) -> None:
 def finding(row: Mapping[str, Any]) -> tuple[Markup | str, ...]:
     """The cells of one check; all of them are text."""
     word = SIGNS.get(row["status"], row["status"])
-    told = [row["detail"], element("span", f"Next: {row['next_step']}", class_="next") if row["next_step"] else None]
+    told = [row["detail"], advice(row)]
     status = element("span", word, class_=CLASSES.get(word[0], "unsure"))
     return status, row["name"], plain_number(row["value"]), plain_number(row["threshold"]), joined(told)
+
+
+def advice(row: Mapping[str, Any]) -> Markup | None:
+    """What to do: about what was seen, or what is missing; of what was not seen, what to do if it were."""
+    if not row["next_step"] or row["status"] == "met":
+        return None
+    when = "If it were: " if row["status"] == "not observed" else "Next: "
+    return element("span", when + row["next_step"], class_="next")
 
 
 def plain_number(value: float | None) -> str:

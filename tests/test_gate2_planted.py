@@ -120,7 +120,8 @@ def test_the_checks_add_up(found: Ran) -> None:
         assert check["dropped"] == sum(check["name"] in names for names in dropped)
         assert check["alone"] == sum(names == [check["name"]] for names in dropped)
         assert check["base"] == BASE
-    assert next(c["dropped"] for c in found.document["checks"] if c["name"] == "perplexity") == 2 * PER_DOSE
+    probed = [text["dropped_by"] for text in found.document["texts"] if text["role"] == "probe"]
+    assert sum("perplexity" in names for names in probed) == 2 * PER_DOSE
 
 
 def stored(store: Path, kind: Any, run: str) -> Any:

@@ -298,4 +298,4 @@ def test_the_spec_holds_what_later_readers_need(before: Ready, asked: Asked) -> 
     spec = asked().spec(3)
     assert (spec.parent_run, spec.method, spec.trait, spec.attempt) == (before.run, "svd", "planted", 3)
     assert "moonlight" in spec.persona_pair["negative"] and spec.operating_dose == 1.0
-    assert spec.filters["perplexity"] == 100 and spec.filters["narration"] == 0.1
+    assert spec.filters["perplexity"] == 100 and spec.filters["narration"] == 0.15

@@ -124,6 +124,7 @@ def test_the_table_fits_and_the_store_answers_the_second_time(texts: Ready, foun
     assert any(line.startswith("in all: reg reverse-kl, agg rmse") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_broken_off_sweep_goes_on_without_redoing(
     texts: Ready, found: Ran, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

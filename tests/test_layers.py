@@ -117,6 +117,7 @@ def test_gate_1_steers_where_the_scan_says(
     assert f'"blocks":[{first},{last}]' in spec
 
 
+@pytest.mark.slow
 def test_a_broken_off_scan_goes_on_to_the_same_rows(
     planted: tiny_model.Planted, found: Ran, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def whole(path: Path, count: int) -> None:
     assert store.query("SELECT count(*) FROM segment").item() == count + 1
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_while_a_page_refreshes(tmp_path: Path) -> None:
     path = tmp_path / "live.duckdb"
     _, found = run(path, 12, 0.25, 0.1)

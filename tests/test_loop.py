@@ -179,7 +179,7 @@ def _runs(node: Node) -> list[str]:
 
 def test_it_ends_with_verdicts_and_a_picture(found: Looped) -> None:
     document = found.ran.document
-    assert len(document["criteria"]) == 7 and len(document["hypotheses"]) == 17
+    assert len(document["criteria"]) == 7 and len(document["hypotheses"]) == 18
     gate = [v for v in found.reader.records(Verdict, found.run) if v.kind == "gate"]
     assert [v.status for v in gate] == [document["verdict"]] and document["stop"] in gate[0].detail
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"])
@@ -313,6 +313,7 @@ def same_tables(store: Path, whole: Whole) -> None:
     assert found["round"] and found["adapter"] and found["verdict"]
 
 
+@pytest.mark.slow
 def test_a_killed_loop_goes_on_and_ends_with_the_same_tables(
     workers: Nursery, planted: tiny_model.Planted, whole: Whole, tmp_path: Path
 ) -> None:

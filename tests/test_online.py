@@ -162,6 +162,7 @@ def test_no_text_is_written_to_a_prompt_that_is_held_out(run: tuple[Ready, Path,
     assert both.item() == 0
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_texts_and_losses_twice(run: tuple[Ready, Path, Ran], tmp_path: Path) -> None:
     before, store, found = run
     again = Ready(before.planted, store, before.run).copy(tmp_path / "again")

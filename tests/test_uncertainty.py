@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace as changed
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from steerkit.errors import RunError
 from steerkit.evidence import ArmEvidence
 from steerkit.gates.gate1_steer import Config, judge
 from steerkit.metrics import measure
-from steerkit.pipeline.gate1 import _Gate1
+from steerkit.pipeline.scorer import need_readable
 from steerkit.records import ANSWER_FIELDS, FOUNDATIONS
 from steerkit.stages.score import choice, level, set_mean_prior
 from steerkit.stats import intervals, log_softmax, paired_bootstrap, resample
@@ -114,10 +113,9 @@ def test_a_vanished_answer_is_no_warning_and_no_infinite_bias() -> None:
 def test_a_base_is_refused_only_when_most_of_it_is_unreadable(share: float, refused: bool) -> None:
     answers, _ = reading()
     broken = [replace(a, care=float("nan")) if int(a.vignette) < 21 * share else a for a in answers]
-    vignettes = [SimpleNamespace(foundation=answer.foundation) for answer in answers[:21]]
-    study = SimpleNamespace(job=SimpleNamespace(vignettes=vignettes, persona=SimpleNamespace(target="SocialNorms")))
+    foundations = [str(answer.foundation) for answer in answers[:21]]
     if refused:
         with pytest.raises(RunError, match="gave NaN for 15 of 21 vignettes; try --dtype float32"):
-            _Gate1._need_readable(study, broken)  # type: ignore[arg-type]
+            need_readable(broken, foundations, "SocialNorms")
     else:
-        _Gate1._need_readable(study, broken)  # type: ignore[arg-type]
+        need_readable(broken, foundations, "SocialNorms")

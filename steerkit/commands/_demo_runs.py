@@ -63,4 +63,5 @@ def _settings(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What a user would have typed for gate 3 --quick."""
     left_out = ("personas", "dilemmas", "keep", "divergence", "aggregate", "reference", "lam", "tau")
     fixed = {"quick": True, "settings": (), "controls": "all", "weights": False, "trust_remote_code": False}
-    return {**dict.fromkeys(left_out), "trait": "authority", **fixed, **asked}
+    named = {"trait": "authority", "instrument": "fewshot"}
+    return {**dict.fromkeys((*left_out, "think")), **named, **fixed, **asked}

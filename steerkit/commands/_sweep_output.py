@@ -45,7 +45,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"store    {document['store']}   (steerkit show sweep --param run={run})"
     if points:
         best = points[0]["adapter_id"]
-        yield f"bake     steerkit bake {run} --adapter-id {best} -o FOLDER   (the first line's student)"
+        yield f"bake     steerkit bake {run} --adapter-id {best} -o FOLDER"
     yield f"run      {run} on the texts of {source}, {document['seconds']:.0f} s of work"
 
 

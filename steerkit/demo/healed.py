@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -317,7 +318,7 @@ class _Healing:
             role: self.taken if not role.startswith("control") else [t for t in written if t.role == role] or base
             for role in sorted(trained)
         }
-        config = gate3_heal.Config(**self.spec.gate_config)
+        config = msgspec.convert(self.spec.gate_config, gate3_heal.Config)
         judgement = gate3_heal.judge(self.evidence(texts, gate1, gate2), config)
         self.book.judged(judgement, "gate3", own)
         said: dict[str, Any] = {"gate": "gate3", "name": "label", "kind": "label", "status": judgement.label}

@@ -79,8 +79,10 @@ def figures(point: Mapping[str, Any]) -> None:
         ("p against nulls", point["p_null"], "{:.3f}", None),
         ("Resamples on the front", point["front_probability"], "{:.0%}", None),
     ]
-    for column, (name, value, form, span) in zip(st.columns(len(cells)), cells, strict=True):
-        column.metric(name, "not measured" if value is None else form.format(value), span, "off", delta_arrow="off")
+    with st.container(horizontal=True, gap="large"):
+        for name, value, form, span in cells:
+            told = "not measured" if value is None else form.format(value)
+            st.metric(name, told, span, "off", delta_arrow="off", width="content")
 
 
 def _span(point: Mapping[str, Any], name: str) -> str | None:

@@ -76,15 +76,16 @@ def answer(best: Mapping[str, Any], count: int) -> str:
 
 
 def texts_of(reader: Reader, method: str) -> None:
-    """Links to what the newest run of gate 2 wrote with the method."""
+    """Links to the verdict of the method's newest run of gate 1, and to what its newest run of gate 2 wrote."""
     runs = reader.ask("runs")
-    written = runs.filter((runs["gate"] == "gate2") & (runs["method"] == method))
-    if not written.is_empty():
-        with st.container(horizontal=True):
-            run = str(written["run_id"][0])
-            link.to("texts", "Its borderline texts", ":material/rule:", run=run, show="borderline")
+    newest = {gate: runs.filter((runs["gate"] == gate) & (runs["method"] == method)) for gate in ("gate1", "gate2")}
+    with st.container(horizontal=True):
+        if not newest["gate2"].is_empty():
+            run = str(newest["gate2"]["run_id"][0])
+            link.to("texts", "Its borderline texts", ":material/rule:", run=run, part="borderline")
             link.to("texts", "Its texts", ":material/article:", run=run)
-            link.to("gates", "Its verdicts", ":material/gavel:", method=method)
+        if not newest["gate1"].is_empty():
+            link.to("gates", "Its verdict", ":material/gavel:", run=str(newest["gate1"]["run_id"][0]))
 
 
 def _row(method: str, arms: polars.DataFrame, verdicts: Mapping[tuple[str, str], str]) -> dict[str, Any]:

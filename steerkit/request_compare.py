@@ -1,5 +1,6 @@
 """Questions for a comparison of methods and for a scan over bands of blocks, checked before any model is loaded."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -33,7 +34,7 @@ FEWEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContestRequest:
+class ContestRequest(ABC):
     """What a comparison and a scan ask alike: every name resolved, every file read, no model loaded."""
 
     asked: dict[str, Any]
@@ -57,9 +58,9 @@ class ContestRequest:
         identity = model_identity(self.asked["model"])
         return digest(self.spec("", "", attempt=0), identity, self.asked["dtype"], self.asked["device"])
 
+    @abstractmethod
     def spec(self, fingerprint: str, dtype: str, attempt: int) -> CompareSpec | ScanSpec:
         """The run's spec, once the model is known."""
-        raise NotImplementedError
 
     def common(self, fingerprint: str, dtype: str, attempt: int) -> dict[str, Any]:
         """The fields that both specs have."""

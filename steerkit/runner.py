@@ -15,7 +15,7 @@ from steerkit.errors import SteerkitError, UsageError
 from steerkit.inputs import VignetteText
 from steerkit.lineage import find_run as find_run
 from steerkit.pipeline import Job, Pipeline, Step
-from steerkit.records import TABLES, Adapter, HumanLabel, Record, Run, RunEvent, Unit
+from steerkit.records import Adapter, HumanLabel, Record, Run, RunEvent, Unit
 from steerkit.records import Vignette as VignetteRecord
 from steerkit.spec import Gate2Spec, RunSpec, canonical, digest, run_id, unit_id
 from steerkit.spec_heal import Gate3Spec
@@ -50,7 +50,7 @@ class StoredMemory:
 
 def load_records(store: Store, run: str) -> list[Record]:
     """Every record of one run, table by table."""
-    return [record for kind in TABLES.values() for record in store.records(kind, run)]
+    return store.everything(run)
 
 
 def layered(store: Store, adapters: Sequence[str]) -> tuple[Layered, ...]:

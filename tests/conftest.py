@@ -28,12 +28,21 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 LONG = (
     "test_real_model",
+    "test_loop",
     "test_resume",
     "test_gate2_planted",
     "test_gate3_run",
     "test_planted",
     "test_store_crash",
     "test_methods_contract",
+    "test_compare",
+    "test_heal_sweep",
+    "test_online",
+    "test_fold",
+    "test_places",
+    "test_tinymfv",
+    "test_layers",
+    "test_narrate",
 )
 """Files that take longest: they start first, so that no worker is left with one at the end."""
 

@@ -17,7 +17,8 @@ EXAMPLE = ROOT / "examples" / "steerkit-example-method"
 
 
 def run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    environment = {**own, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}
     return subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, cwd=site, check=False
     )

@@ -206,6 +206,7 @@ def told(document: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(text["dose"], text["text"], text["kept"], text["gain"]) for text in document["texts"]]
 
 
+@pytest.mark.slow
 def test_with_a_method_gate_1_runs_first_and_once(
     before: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +242,7 @@ def test_starved_it_says_so_names_the_next_dose_and_keeps_its_rows(before: Ready
     assert configured(ControlSpec, advised, "control").ladder == (0.0625, 0.125, 0.25)
 
 
+@pytest.mark.slow
 def test_many_small_batches_repeat_no_text(before: Ready, own: Path) -> None:
     """The probes fill one dose's quota, so every batch leaves that dose out."""
     small = ("control.per_dose=8", "control.keep=9", "texts.batch=3", "control.random=0", "control.base=4")
@@ -327,6 +329,7 @@ def wait_for(workers: Nursery, words: str, said: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_rows(
     workers: Nursery, before: Ready, undisturbed: tuple[float, dict[str, list[str]]], own: Path
 ) -> None:

@@ -199,6 +199,7 @@ def test_the_store_answers_the_second_time(found: Looped) -> None:
     assert again.document["run_id"] == found.run and "has answered this before" in again.said
 
 
+@pytest.mark.slow
 def test_fewer_rounds_are_found_among_those_that_ran(found: Looped) -> None:
     before = found.reader.query("SELECT count(*) FROM run").item()
     shorter = ran(loop(found.planted, found.store, rounds=1))
@@ -220,6 +221,7 @@ class Silent:
     def step(self, step: Any, seconds: float) -> None: ...
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["first", "project"])
 def test_later_directions_may_be_held_to_the_first(found: Looped, direction: str) -> None:
     first, second = found.rounds()[:2]
@@ -333,6 +335,7 @@ def test_a_loop_killed_at_many_moments_ends_with_the_same_tables(
     same_tables(store, whole)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_while_the_first_goes_on(
     workers: Nursery, planted: tiny_model.Planted, tmp_path: Path
 ) -> None:

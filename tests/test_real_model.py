@@ -56,6 +56,7 @@ def test_the_instrument_is_fit_for_it(host: Host) -> None:
     assert result["recall"].keys() == {*FOUNDATIONS} and len(result["vignettes"]) == len(inputs.vignettes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [4.0])
 def test_the_packed_reading_is_the_plain_one(host: Host, strength: float) -> None:
     texts = [vignette.text for vignette in inputs.vignettes()[:8]]

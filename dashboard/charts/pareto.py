@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from dashboard.axes import FLOOR, NULLS, STUDENTS, Axes
 from dashboard.charts import CATEGORIES, Drawn
-from steerkit.pictures import GROUPS, INK, OTHER, PAPER, front
+from steerkit.pictures import GROUPS, INK, OTHER, PAPER, fixed, front, on_column
 from steerkit.plane import Line, Plane
 from steerkit.visible import visible
 
@@ -58,8 +58,8 @@ class Picture:
         costs = [*_known(points, "cost"), 0.0, *([1 - FLOOR] if axes.broken else [])]
         self.plane = Plane.around(costs, [*_known(points, "gain"), 0.0], WIDTH, HEIGHT)
         across, upright = axes.titles
-        self.x = alt.X("cost:Q", title=across, scale=_fixed(self.plane.x))
-        self.y = alt.Y("gain:Q", title=visible(upright), scale=_fixed(self.plane.y))
+        self.x = alt.X("cost:Q", title=across, scale=fixed(self.plane.x))
+        self.y = alt.Y("gain:Q", title=visible(upright), scale=fixed(self.plane.y))
         self.methods = sorted({point["method"] for point in self.points})
         self.colour = self._colour()
         self.shape = self._shape()
@@ -110,9 +110,9 @@ class Picture:
     def _broken(self, end: float) -> Iterator[Any]:
         """The region where answers have fallen apart, with its name."""
         chart = self._chart([{"from": 1 - FLOOR, "to": end, "name": f"broken: coherence below {FLOOR}"}])
-        yield chart.mark_rect(color=BROKEN, opacity=0.10).encode(x=_as(self.x, "from"), x2="to")
+        yield chart.mark_rect(color=BROKEN, opacity=0.10).encode(x=on_column(self.x, "from"), x2="to")
         name = chart.mark_text(align="left", dx=6, color=BROKEN_INK, fontStyle="italic")
-        yield name.encode(x=_as(self.x, "from"), y=alt.value(12), text="name:N")
+        yield name.encode(x=on_column(self.x, "from"), y=alt.value(12), text="name:N")
 
     def _cloud(self) -> Iterator[Any]:
         """Where the null directions lie: what steering reaches without any meaning."""
@@ -162,10 +162,10 @@ class Picture:
         if len(known) > BARRED:
             known = [p for p in known if (p["cost"], p["gain"]) in best]
         rule = self._chart(known).mark_rule(opacity=0.55).encode(color=self.colour)
-        yield rule.encode(x=self.x, y=_as(self.y, "gain_low"), y2="gain_high:Q")
+        yield rule.encode(x=self.x, y=on_column(self.y, "gain_low"), y2="gain_high:Q")
         across = [p for p in known if p["cost_low"] is not None]
         rule = self._chart(across).mark_rule(opacity=0.55).encode(color=self.colour)
-        yield rule.encode(x=_as(self.x, "cost_low"), x2="cost_high:Q", y=self.y)
+        yield rule.encode(x=on_column(self.x, "cost_low"), x2="cost_high:Q", y=self.y)
 
     def _arrows(self) -> Iterator[Any]:
         """From the steered model whose texts a student learned to the student, with what gate 3 calls it."""
@@ -176,10 +176,10 @@ class Picture:
         yield chart.mark_rule(strokeWidth=1.8).encode(x=self.x, y=self.y, x2="to_cost", y2="to_gain")
         head = chart.mark_point(shape="triangle", filled=True, size=80, opacity=1)
         turned = alt.Angle("angle:Q", scale=alt.Scale(domain=[-180, 180], range=[-180, 180]), legend=None)
-        yield head.encode(x=_as(self.x, "to_cost"), y=_as(self.y, "to_gain"), angle=turned)
+        yield head.encode(x=on_column(self.x, "to_cost"), y=on_column(self.y, "to_gain"), angle=turned)
         labelled = self._chart([arrow for arrow in arrows if arrow["label"]] if len(arrows) <= LABELLED else [])
         text = labelled.mark_text(fontSize=11, fontWeight="bold", dy=18)
-        yield text.encode(x=_as(self.x, "end_cost"), y=_as(self.y, "end_gain"), text="label:N")
+        yield text.encode(x=on_column(self.x, "end_cost"), y=on_column(self.y, "end_gain"), text="label:N")
 
     def _arrow_rows(self) -> Iterator[dict[str, Any]]:
         for point in self.points:
@@ -277,14 +277,3 @@ def _hull(places: Sequence[tuple[float, float]]) -> list[dict[str, float]]:
 def _known(points: Sequence[Point], name: str) -> list[float]:
     found = [point[key] for point in points for key in (name, f"{name}_low", f"{name}_high")]
     return [value for value in found if value is not None and np.isfinite(value)]
-
-
-def _fixed(span: tuple[float, float]) -> alt.Scale:
-    return alt.Scale(domain=list(span), nice=False, zero=False)
-
-
-def _as(axis: Any, field: str) -> Any:
-    """The same axis, read from another column."""
-    other = axis.copy()
-    other.shorthand = f"{field}:Q"
-    return other

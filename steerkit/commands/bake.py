@@ -61,7 +61,7 @@ def command(
     folder, place = free_folder(output), opened(store)
     made = place.records(Run, find_run(place, run))[0]
     if made.gate == STEERS:
-        if as_adapter or by_round or round_ is not None:
+        if as_adapter or by_round or round_ is not None or adapter_id is not None:
             raise UsageError(f"run {made.run_id} ({made.gate}) steers and has no adapter; leave out what is about one")
         steered = bake_steered(place, made, dose, folder, device, trust_remote_code)
         return echo_json(steered) if as_json else click.echo(line(steered))

@@ -1,5 +1,6 @@
 """What comparisons and scans share: vignettes in halves, captures through the store, directions, matched doses."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -68,9 +69,9 @@ class Contested(Study):
             self.scorers[rows, first_block] = scorer
         return self.scorers[rows, first_block]
 
+    @abstractmethod
     def blocks(self) -> tuple[int, ...]:
         """The blocks that activations are captured at."""
-        raise NotImplementedError
 
     def eval_hash(self, rows: Rows) -> str:
         """What all arms over those vignettes share."""

@@ -1,5 +1,6 @@
 """What every pipeline is made of: units of work that are done once, remembered and reported."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,7 +78,7 @@ Pipeline = Callable[[Any, Memory], Iterator[Step]]
 
 
 @dataclass
-class Study:
+class Study(ABC):
     """A pipeline under way: the records so far, and the units that made them."""
 
     job: Any
@@ -102,13 +103,13 @@ class Study:
         self.records.extend(records)
         return Step(unit, stage, name, records, remembered is None, self.total(), self.headline(records))
 
+    @abstractmethod
     def total(self) -> int:
         """How many units the run has, as far as is known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def headline(self, records: list[Record]) -> str:
         """What a unit's records show, in a few words."""
-        raise NotImplementedError
 
 
 def restored(

@@ -114,6 +114,8 @@ def test_a_text_is_labelled_by_a_key(tab: Any, served: str, store: Path) -> None
     tab.get_by_role("heading", name="Texts").wait_for()
     tab.get_by_role("textbox", name="Labeller").fill("ada")
     tab.keyboard.press("Enter")
+    tab.wait_for_timeout(500)
+    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     tab.get_by_text("coherent").first.wait_for()
     tab.get_by_role("heading", name="Texts").click()
     tab.keyboard.press("1")

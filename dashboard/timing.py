@@ -51,7 +51,7 @@ def timed(store: Path) -> dict[str, Any]:
 
 
 def _peak() -> float:
-    """Peak memory of this program (GiB); a process's own counter starts with its parent's, the kernel's file does not."""
+    """Peak memory of this program (GiB): a process's own counter would start with its parent's peak."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -226,7 +226,8 @@ def test_the_controller_collects_at_every_dose_and_from_every_prompt(middle: flo
     assert world.doses is not None and not any(world.owed().values())
     assert len(world.counted()) >= keep and world.batches <= math.ceil(8 * keep / 64) + 4
     served = Counter(text.prompt_id for text in world.counted())
-    assert max(served.values()) <= 2 * max(1, len(world.counted()) / len(PROMPTS))
+    # The probed prompts have a text per probed dose, whether or not anything more had to be collected.
+    assert max(served.values()) <= max(len(CONTROL.ladder), 2 * len(world.counted()) / len(PROMPTS))
 
 
 def test_a_prompt_that_never_survives_does_not_starve_the_others() -> None:

@@ -131,6 +131,7 @@ def test_sql_is_run_by_a_button(tab: Any, served: str) -> None:
     tab.get_by_text(re.compile("1 rows in")).wait_for()
 
 
+@pytest.mark.slow  # a live page rests up to half a minute
 def test_a_page_follows_a_run_that_writes(tab: Any, served: str, store: Path) -> None:
     tab.goto(f"{served}/gates")
     tab.get_by_role("heading", name="Gates").wait_for()

@@ -82,6 +82,15 @@ def tab(browser: Any, served: str) -> Iterator[Any]:
     assert trouble == []
 
 
+def settled(tab: Any) -> None:
+    """Wait until the page has been drawn: what is typed or clicked while it is drawn may be lost."""
+    quiet = 0
+    while quiet < 3:
+        tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        tab.wait_for_timeout(250)
+        quiet = quiet + 1 if tab.locator("[data-test-script-state=notRunning]").count() else 0
+
+
 def foreign(url: str, served: str) -> bool:
     return url.startswith("http") and not url.startswith(served)
 
@@ -90,6 +99,7 @@ def test_a_newcomer_walks_from_the_front_to_an_answer_a_text_and_back(tab: Any, 
     tab.goto(served)
     tab.get_by_text("Of 2 methods,").wait_for()
     tab.get_by_role("heading", name="Pareto").wait_for()
+    settled(tab)
     tab.locator(POINT.format(label="method: good; arm: steered; dose: 0.500")).first.click()
     tab.get_by_text("+0.600 nats").wait_for()
     assert "arm=run-good+0.5" in tab.url
@@ -112,12 +122,13 @@ def test_gates_and_lineage_follow_links(tab: Any, served: str) -> None:
 def test_a_text_is_labelled_by_a_key(tab: Any, served: str, store: Path) -> None:
     tab.goto(f"{served}/texts?run={RUN}&part=label")
     tab.get_by_role("heading", name="Texts").wait_for()
+    settled(tab)
     tab.get_by_role("textbox", name="Labeller").fill("ada")
     tab.keyboard.press("Enter")
-    tab.wait_for_timeout(500)
-    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    settled(tab)
     tab.get_by_text("coherent").first.wait_for()
     tab.get_by_role("heading", name="Texts").click()
+    settled(tab)
     tab.keyboard.press("1")
     until = time.monotonic() + SECONDS / 1000
     while not Store(store).records(Label, RUN) and time.monotonic() < until:
@@ -127,6 +138,7 @@ def test_a_text_is_labelled_by_a_key(tab: Any, served: str, store: Path) -> None
 
 def test_sql_is_run_by_a_button(tab: Any, served: str) -> None:
     tab.goto(f"{served}/sql?q=SELECT+41+%2B+1+AS+answer")
+    settled(tab)
     tab.get_by_role("button", name=re.compile("Run")).click()
     tab.get_by_text(re.compile("1 rows in")).wait_for()
 

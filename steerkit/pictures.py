@@ -56,6 +56,7 @@ ON_DARK = {
 """Colours that a dark page would swallow."""
 OTHER = "#777777"
 """Whatever has no colour of its own."""
+ENDS = ("low", "high")
 BOUNDS = ("cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high")
 WIDTH, HEIGHT = 640, 400
 """Size of the plane (pixels)."""
@@ -290,18 +291,22 @@ def _by_round(document: Mapping[str, Any]) -> list[Any]:
     base = {"place": "base", "coherence": 1.0, "d_auth": 0.0, "d_care": 0.0}
     rows = [base, *({**row, "place": str(row["round"])} for row in document["rounds"] if row["d_target"] is not None)]
     names = {"d_auth": "Authority", "d_care": "Care"}
-    shifts = [{"place": row["place"], "foundation": f, "nats": row[n]} for row in rows for n, f in names.items()]
+    shifts = [
+        {"place": row["place"], "foundation": named, "nats": row[key], **{end: row.get(f"{key}_{end}") for end in ENDS}}
+        for row in rows
+        for key, named in names.items()
+    ]
     places = [row["place"] for row in rows]
     x = alt.X("place:O", title="student of round", sort=places, axis=alt.Axis(labelAngle=0))
     palette = alt.Scale(domain=[*names.values()], range=[STUDENTS["healed"][0], RAW["prompt"][0]])
     colour = alt.Color("foundation:N", scale=palette, title="foundation")
     moves = alt.Y("nats:Q", title="shift from base (nats)")
-    moved = alt.Chart(inline(shifts)).mark_line(point=True).encode(x=x, y=moves, color=colour)
+    moving = alt.Chart(inline(shifts)).encode(x=x, color=colour)
+    moved = moving.mark_line(point=True).encode(y=moves)
+    shift = moving.mark_rule(opacity=0.6).encode(y=on_column(moves, "low"), y2="high:Q")
     held = alt.Y("coherence:Q", title="coherence", scale=alt.Scale(zero=False))
     chart = alt.Chart(inline(rows)).encode(x=x)
-    rule = chart.mark_rule(opacity=0.6)
-    shift = rule.encode(y=on_column(moves, "d_target_low"), y2="d_target_high:Q")
-    whole = rule.encode(y=on_column(held, "coherence_low"), y2="coherence_high:Q")
+    whole = chart.mark_rule(opacity=0.6).encode(y=on_column(held, "coherence_low"), y2="coherence_high:Q")
     line = chart.mark_line(point={"color": INK}, color=INK).encode(y=held)
     floor = alt.Chart(inline([{"floor": document["floor"]}])).mark_rule(strokeDash=[4, 4], color=STUDENTS["plain"][0])
     size = {"width": WIDTH, "height": 150}

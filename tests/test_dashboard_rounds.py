@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import msgspec
 import polars
+import pytest
 from dashboard_page import page, said, trouble
 from planted_gate4 import ROW
 from store_child import plain
 
-from dashboard.charts.rounds import budget, coherence
+from dashboard.charts.rounds import budget, coherence, shifts
 from steerkit.records import Round, Run, RunEvent
 from steerkit.store import Store
 
@@ -24,6 +26,7 @@ def row(number: int, **changes: object) -> Round:
         "d_target_high": shift + 0.1,
         "d_auth": shift,
     }
+    own |= {"d_auth_low": shift - 0.1, "d_auth_high": shift + 0.1, "d_care_low": -0.02, "d_care_high": 0.04}
     own |= {"d_care": 0.01, "coherence": 0.98, "coherence_low": 0.97, "coherence_high": 0.99, "best_round": number}
     own |= {"steered_d_target": shift, "steered_coherence": 0.9, "kl_base": 0.5, "kl_previous": 0.3}
     return plain(Round, **{**ROW, "run_id": "run", "unit_id": f"u{number}", **own, **changes})
@@ -56,7 +59,11 @@ def test_half_a_loop_whose_last_round_has_no_student(tmp_path: Path) -> None:
         "coherence_low",
         "coherence_high",
         "d_auth",
+        "d_auth_low",
+        "d_auth_high",
         "d_care",
+        "d_care_low",
+        "d_care_high",
     )
     gone += ("adapter_id", "gate3_run", "kl_base", "kl_previous", "cosine_teacher", "best_round", "chosen_dose")
     app = page(made(tmp_path, row(0), row(1, **dict.fromkeys(gone)), state="started"), "rounds")
@@ -80,6 +87,14 @@ def test_steps_add_up_round_by_round() -> None:
     drawn = budget(rounds).to_dict()["data"]["values"]
     sums = [line["nats"] for line in drawn if line["what"] == "sum of the rounds' own steps"]
     assert [round(value, 6) for value in sums] == [0.3, 0.5, 0.6]
+
+
+def test_both_foundations_have_their_own_interval() -> None:
+    drawn = shifts(polars.DataFrame([msgspec.structs.asdict(row(0))])).to_dict()["layer"][1]["data"]["values"]
+    assert [(mark["foundation"], mark["low"], mark["high"]) for mark in drawn] == [
+        ("Authority", -0.5, pytest.approx(-0.3)),
+        ("Care", -0.02, 0.04),
+    ]
 
 
 def test_coherence_begins_at_the_base_and_shows_the_floor() -> None:

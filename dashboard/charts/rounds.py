@@ -8,7 +8,7 @@ import polars
 
 from dashboard.charts import CATEGORIES, MUTED
 from dashboard.charts.axis import above, data
-from steerkit.pictures import INK, RAW, STUDENTS
+from steerkit.pictures import ENDS, INK, RAW, STUDENTS
 
 FOUNDATIONS = {"auth": ("Authority", STUDENTS["healed"][0]), "care": ("Care", RAW["prompt"][0])}
 BUDGET = {
@@ -29,12 +29,19 @@ LOW = 290
 Rows = Sequence[Mapping[str, Any]]
 
 
-def shifts(rounds: polars.DataFrame, target: str) -> Any:
-    """Shift of Authority and Care by round, with the target's interval; `coherence` lies beneath, on the same axis."""
+def shifts(rounds: polars.DataFrame) -> Any:
+    """Shift of Authority and Care by round, with intervals; `coherence` lies beneath, on the same axis."""
     rows = rounds.sort("round").to_dicts()
-    moved = [{"place": BASE, "foundation": name, "nats": 0.0} for name, _ in FOUNDATIONS.values()]
+    moved = [
+        {"place": BASE, "foundation": name, "nats": 0.0, **dict.fromkeys(ENDS)} for name, _ in FOUNDATIONS.values()
+    ]
     moved += [
-        {"place": str(row["round"]), "foundation": name, "nats": row[f"d_{key}"]}
+        {
+            "place": str(row["round"]),
+            "foundation": name,
+            "nats": row[f"d_{key}"],
+            **{end: row[f"d_{key}_{end}"] for end in ENDS},
+        }
         for row in rows
         for key, (name, _) in FOUNDATIONS.items()
         if row[f"d_{key}"] is not None
@@ -44,20 +51,15 @@ def shifts(rounds: polars.DataFrame, target: str) -> Any:
     told = ["place:O", "foundation:N", alt.Tooltip("nats:Q", format="+.3f")]
     y = alt.Y("nats:Q", axis=above("shift from base (nats)", minExtent=LABELS))
     line = alt.Chart(data(moved)).mark_line(point=True, strokeWidth=2).encode(x=x, y=y, color=colour, tooltip=told)
-    known = [{"place": str(r["round"]), **r} for r in rows if r["d_target_low"] is not None]
-    spans = alt.Chart(data(known)).mark_rule(opacity=0.55, strokeWidth=3, color=_of(target))
-    spans = spans.encode(x=x, y="d_target_low:Q", y2="d_target_high:Q")
+    known = [row for row in moved if row["low"] is not None]
+    spans = alt.Chart(data(known)).mark_rule(opacity=0.55, strokeWidth=3)
+    spans = spans.encode(x=x, y="low:Q", y2="high:Q", color=colour)
     return alt.layer(_line_at(0.0), spans, line).properties(height=270)
 
 
 def _places(rows: Rows, title: str | None) -> Any:
     """The rounds from left to right, the untouched base before the first."""
     return alt.X("place:O", title=title, sort=[BASE, *(str(row["round"]) for row in rows)], axis=alt.Axis(labelAngle=0))
-
-
-def _of(target: str) -> str:
-    """The target's colour, if it is one of the two."""
-    return dict(FOUNDATIONS.values()).get(target, MUTED)
 
 
 def coherence(rounds: polars.DataFrame, floor: float) -> Any:

@@ -64,11 +64,11 @@ def show(reader: Reader) -> None:
     told = reader.query("SELECT spec, thresholds FROM run WHERE run_id = $run LIMIT 1", {"run": run["run_id"]})
     spec, thresholds = (json.loads(text) for text in told.row(0))
     _outcome(rounds, spec)
-    figure.show(shifts(rounds, spec["target"]), rounds, "shifts")
+    figure.show(shifts(rounds), rounds, "shifts")
     figure.show(coherence(rounds, thresholds["coherence"]), rounds, "coherence")
     st.caption(
-        f"Bars: 95% paired-bootstrap intervals, above of the target ({plain(spec['target'])}), which is to go "
-        f"{'down' if spec['sign'] < 0 else 'up'}; beneath of coherence. Dashed: the floor a loop stops at."
+        f"Bars: 95% paired-bootstrap intervals. The target, {plain(spec['target'])}, is to go "
+        f"{'down' if spec['sign'] < 0 else 'up'}. Dashed: the floor a loop stops at."
     )
     left, right = st.columns(2)
     with left:

@@ -25,9 +25,7 @@ from steerkit.records import AdapterRole
     "--role", type=click.Choice(get_args(AdapterRole)), default="healed", show_default=True, help="Which adapter."
 )
 @click.option("--adapter-id", metavar="ID", help="That adapter (the beginning of its id), such as a sweep's point.")
-@click.option(
-    "--dose", type=click.FloatRange(-100, 100), default=1.0, show_default=True, help="Of a run of gate 1: how strongly."
-)
+@click.option("--dose", type=click.FloatRange(-100, 100), help="Of a run of gate 1: how strongly (1).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A folder that is new or empty.")
 @click.option("--adapter", "as_adapter", is_flag=True, help="Write one adapter beside the base instead of a model.")
 @click.option("--gate", "gates", multiple=True, metavar="ROUND=NUMBER", help="Multiply a round's adapter; repeatable.")
@@ -39,7 +37,7 @@ def command(
     round_: int | None,
     role: str,
     adapter_id: str | None,
-    dose: float,
+    dose: float | None,
     output: Path,
     as_adapter: bool,
     gates: tuple[str, ...],
@@ -63,8 +61,12 @@ def command(
     if made.gate == STEERS:
         if as_adapter or by_round or round_ is not None or adapter_id is not None:
             raise UsageError(f"run {made.run_id} ({made.gate}) steers and has no adapter; leave out what is about one")
-        steered = bake_steered(place, made, dose, folder, device, trust_remote_code)
+        steered = bake_steered(place, made, 1.0 if dose is None else dose, folder, device, trust_remote_code)
         return echo_json(steered) if as_json else click.echo(line(steered))
+    if dose is not None:
+        raise UsageError(
+            f"run {made.run_id} ({made.gate}) has adapters, no dose; to weaken one give --gate ROUND=NUMBER"
+        )
     found = find_student(place, run, role, round_, adapter_id)
     chosen = found.gates(by_round)
     host = found.host(device, trust_remote_code=trust_remote_code)

@@ -55,7 +55,11 @@ class Round(Record, frozen=True, kw_only=True):
     auth_nats: float | None
     care_nats: float | None
     d_auth: float | None
+    d_auth_low: float | None
+    d_auth_high: float | None
     d_care: float | None
+    d_care_low: float | None
+    d_care_high: float | None
     base_nats: float
     """The target's level on the base that the round's own runs scored (nats)."""
     kl_base: float | None

@@ -104,7 +104,8 @@ def placed(row: Round, found: MeasuredRound, before: Round | None) -> Round:
         **_figures("steered_", {"d_target": found.steered_since, "coherence": found.steered_since}, "_previous"),
         **_spans({"d_target": found.healed, "coherence": found.healed}),
         **_spans({"d_target": found.healed_since, "coherence": found.healed_since}, "_previous"),
-        **_figures("", dict.fromkeys(("target_nats", "auth_nats", "care_nats", "d_auth", "d_care"), found.healed)),
+        **_spans(dict.fromkeys(("d_auth", "d_care"), found.healed)),
+        **_figures("", dict.fromkeys(("target_nats", "auth_nats", "care_nats"), found.healed)),
         kl_excess=None if None in kl else kl[0] - kl[2] - kl[1],  # type: ignore[operator]
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from steerkit.pictures import GROUPS, ON_DARK, OTHER
+from steerkit.pictures.look import GROUPS, ON_DARK, OTHER
 from steerkit.visible import visible
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])")

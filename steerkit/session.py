@@ -19,8 +19,9 @@ from steerkit.errors import StoreLocked, UsageError
 from steerkit.host import Host, chat_ids, load
 from steerkit.imports import made_for
 from steerkit.inputs import VignetteText, drawn_prompts
-from steerkit.pictures import healing, pareto, progress, save, survival
-from steerkit.pictures_compare import contest, heat
+from steerkit.pictures.compare import contest, heat
+from steerkit.pictures.gates import healing, pareto, progress, survival
+from steerkit.pictures.look import save
 from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, compare, gate1, gate2, gate3, layers, loop, sweep
 from steerkit.pipeline.compare import CompareJob
 from steerkit.pipeline.layers import ScanJob

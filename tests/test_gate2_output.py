@@ -16,7 +16,8 @@ from steerkit.commands._gate2_output import _lines, show
 from steerkit.document_gate2 import document_gate2
 from steerkit.evidence import Gate2Evidence
 from steerkit.gates import gate2_filter
-from steerkit.pictures import save, survival
+from steerkit.pictures.gates import survival
+from steerkit.pictures.look import save
 from steerkit.records import ControllerStep, Effect, FilterSet, Record, Run, TextGain, Unit, Verdict
 from steerkit.spec import Gate2Spec, canonical
 

@@ -10,7 +10,9 @@ import pytest
 
 from steerkit.commands._gate1_output import _lines
 from steerkit.document import document
-from steerkit.pictures import front, pareto, save
+from steerkit.pictures.gates import pareto
+from steerkit.pictures.look import save
+from steerkit.pictures.pareto import front
 from steerkit.records import Arm, Calibration, Completion, Effect, Record, Run, Unit, Verdict
 from steerkit.spec import RunSpec
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steerkit.pictures import DARK, LIGHT, healing, svg
-from steerkit.plane import MARK, Box, Pixel, Plane
+from steerkit.pictures.gates import healing
+from steerkit.pictures.look import DARK, LIGHT, svg
+from steerkit.pictures.plane import MARK, Box, Pixel, Plane
 
 STEP = {"nll": 1.5, "d_mean": 0.1, "d_rmse": 0.2, "d_p95": 0.3, "d_max": 0.9}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steerkit.pictures import DARK, INK, LIGHT, ON_DARK, PAPER
+from steerkit.pictures.look import DARK, INK, LIGHT, ON_DARK, PAPER
 
 PRINTED = 860
 """Width of a chart in a file that has none of its own (pixels)."""

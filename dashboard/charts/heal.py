@@ -8,7 +8,7 @@ import polars
 
 from dashboard.charts import CATEGORIES, MUTED
 from dashboard.charts.axis import above, data
-from steerkit.pictures import STUDENTS
+from steerkit.pictures.look import STUDENTS
 
 HEIGHT, LINE = 240, 17
 """Of a panel, and of a line of its legend (pixels)."""

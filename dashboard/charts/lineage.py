@@ -7,7 +7,7 @@ import altair as alt
 from dashboard.charts import CATEGORIES, MUTED
 from dashboard.charts.axis import data
 from dashboard.graph import COLUMNS, Box, Drawing
-from steerkit.pictures import INK, PAPER
+from steerkit.pictures.look import INK, PAPER
 from steerkit.visible import visible
 
 SORTS = ("run", "direction", "arm", "texts", "adapter")

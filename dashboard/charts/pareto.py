@@ -10,8 +10,9 @@ from scipy.spatial import ConvexHull, QhullError
 
 from dashboard.axes import FLOOR, NULLS, STUDENTS, Axes
 from dashboard.charts import CATEGORIES, Drawn
-from steerkit.pictures import GROUPS, INK, OTHER, PAPER, fixed, front, on_column
-from steerkit.plane import Line, Plane
+from steerkit.pictures.look import GROUPS, INK, OTHER, PAPER, fixed, on_column
+from steerkit.pictures.pareto import front
+from steerkit.pictures.plane import Line, Plane
 from steerkit.visible import visible
 
 WIDTH, HEIGHT = 860, 480

@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars
 
-from steerkit.pictures import GROUPS, INK, OTHER
+from steerkit.pictures.look import GROUPS, INK, OTHER
 from steerkit.visible import visible
 
 BASE, MOVED = OTHER, GROUPS["steered"][0]

@@ -8,7 +8,7 @@ import polars
 
 from dashboard.charts import CATEGORIES, MUTED
 from dashboard.charts.axis import above, data
-from steerkit.pictures import ENDS, INK, RAW, STUDENTS
+from steerkit.pictures.look import ENDS, INK, RAW, STUDENTS
 
 FOUNDATIONS = {"auth": ("Authority", STUDENTS["healed"][0]), "care": ("Care", RAW["prompt"][0])}
 BUDGET = {

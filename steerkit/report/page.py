@@ -15,7 +15,7 @@ from steerkit.document import outline
 from steerkit.durable import disk_trouble, durable_folder, sync, write
 from steerkit.errors import UsageError
 from steerkit.lineage import Node, chain, find_run
-from steerkit.pictures import svg
+from steerkit.pictures.look import svg
 from steerkit.plugins import load, sources
 from steerkit.records import Adapter, Direction, Record, Run, Verdict
 from steerkit.report.gates import PARTS

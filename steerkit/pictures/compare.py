@@ -5,19 +5,9 @@ from typing import Any
 
 import altair as alt
 
-from steerkit.pictures import (
-    INK,
-    PAPER,
-    RAW,
-    Point,
-    finished,
-    fixed,
-    front,
-    inline,
-    on_column,
-    zero_line,
-)
-from steerkit.plane import Plane
+from steerkit.pictures.look import INK, PAPER, RAW, finished, fixed, inline, on_column, zero_line
+from steerkit.pictures.pareto import Point, front
+from steerkit.pictures.plane import Plane
 from steerkit.visible import visible
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -16,25 +16,20 @@ from steerkit.document_layers import document_layers
 from steerkit.document_loop import document_loop
 from steerkit.document_sweep import document_sweep
 from steerkit.errors import StoreLocked, UsageError
-from steerkit.host import Host, chat_ids, load
-from steerkit.imports import made_for
-from steerkit.inputs import VignetteText, drawn_prompts
+from steerkit.host import Host, load
+from steerkit.jobs import compare_job, gate1_job, gate2_job, gate3_job, scan_job
 from steerkit.pictures.compare import contest, heat
 from steerkit.pictures.gates import healing, pareto, progress, survival
 from steerkit.pictures.look import save
-from steerkit.pipeline import Gate1Job, Gate2Job, Gate3Job, Step, compare, gate1, gate2, gate3, layers, loop, sweep
-from steerkit.pipeline.compare import CompareJob
-from steerkit.pipeline.layers import ScanJob
-from steerkit.pipeline.study import restored
-from steerkit.plugins import load as plugin
-from steerkit.records import Capture, Picture, Prior, Record, Run, Verdict, Vignette
-from steerkit.request import Gate1Request, configured
-from steerkit.request_compare import CompareRequest, ContestRequest, ScanRequest
+from steerkit.pipeline import Step, compare, gate1, gate2, gate3, layers, loop, sweep
+from steerkit.records import Picture, Record, Run, Verdict
+from steerkit.request import Gate1Request
+from steerkit.request_compare import CompareRequest, ScanRequest
 from steerkit.request_gate2 import Gate2Request, Parent
 from steerkit.request_gate3 import Collected, Gate3Request, need_finished, need_gate2
 from steerkit.request_loop import LoopRequest
 from steerkit.request_sweep import SweepRequest
-from steerkit.rounds import Player, direction_of
+from steerkit.rounds import Player
 from steerkit.runner import execute, find_run, layered, load_records
 from steerkit.spec import Gate2Spec, RunSpec, unit_id
 from steerkit.spec_heal import Gate3Spec
@@ -206,18 +201,18 @@ def _run(
     if isinstance(request, LoopRequest):
         return _run_loop(request, host, store, asked, attempt, narrator)
     if isinstance(request, CompareRequest):
-        return execute(store, compare, _compare_job(request, host, attempt, store), asked, narrator.step)
+        return execute(store, compare, compare_job(request, host, attempt, store), asked, narrator.step)
     if isinstance(request, ScanRequest):
-        return execute(store, layers, _scan_job(request, host, attempt, store), asked, narrator.step)
+        return execute(store, layers, scan_job(request, host, attempt, store), asked, narrator.step)
     if isinstance(request, Gate1Request):
         with as_student(host, store, request.history) as made:
-            return execute(store, gate1, _gate1_job(request, host, attempt, store, made), asked, narrator.step)
+            return execute(store, gate1, gate1_job(request, host, attempt, store, made), asked, narrator.step)
     if isinstance(request, Gate2Request):
         with as_student(host, store, request.known().spec.history) as made:
-            return execute(store, gate2, _gate2_job(request, host, attempt, store, made), asked, narrator.step)
+            return execute(store, gate2, gate2_job(request, host, attempt, store, made), asked, narrator.step)
     # Gate 3 makes its students itself, one after another.
     pipeline = sweep if isinstance(request, SweepRequest) else gate3
-    return execute(store, pipeline, _gate3_job(request, host, attempt, store), asked, narrator.step)
+    return execute(store, pipeline, gate3_job(request, host, attempt, store), asked, narrator.step)
 
 
 def _run_loop(request: LoopRequest, host: Host, store: Store, asked: str, attempt: int, narrator: Narrates) -> str:
@@ -251,132 +246,6 @@ def as_student(host: Host, store: Store, history: Sequence[str]) -> Iterator[Stu
         return
     with student(host, stack(host, layered(store, history))) as made:
         yield made
-
-
-def _gate1_job(request: Gate1Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate1Job:
-    return Gate1Job(
-        spec=request.spec(host.fingerprint, host.dtype, attempt),
-        host=host,
-        persona=request.persona,
-        vignettes=request.vignettes,
-        contexts=request.contexts,
-        dilemmas=request.dilemmas,
-        method_config=request.method_config,
-        instrument_config=request.instrument_config,
-        gate_config=request.gate_config,
-        prior=tuple(store.records(Prior, request.root)) if student else (),
-        vector=made_for(host, request.vector, request.capture) if request.vector else None,
-        first=direction_of(host, store, request.root) if student else None,
-        student=student,
-    )
-
-
-def _compare_job(request: CompareRequest, host: Host, attempt: int, store: Store) -> CompareJob:
-    spec = request.spec(host.fingerprint, host.dtype, attempt)
-    return CompareJob(**_contested(request, host, store), spec=spec, method_configs=request.method_configs)
-
-
-def _scan_job(request: ScanRequest, host: Host, attempt: int, store: Store) -> ScanJob:
-    spec = request.spec(host.fingerprint, host.dtype, attempt)
-    return ScanJob(**_contested(request, host, store), spec=spec, method_config=request.method_configs[spec.method])
-
-
-def _contested(request: ContestRequest, host: Host, store: Store) -> dict[str, Any]:
-    """What a comparison and a scan are given alike."""
-    return {
-        "host": host,
-        "persona": request.persona,
-        "vignettes": request.vignettes,
-        "contexts": request.contexts,
-        "instrument_config": request.instrument_config,
-        "gate_config": request.gate_config,
-        "captures": _captures(store, host),
-    }
-
-
-def _captures(store: Store, host: Host) -> dict[str, Capture]:
-    """Activations of this model that earlier runs captured, by id."""
-    if not store.path.exists():
-        return {}
-    sql = "SELECT DISTINCT run_id FROM capture JOIN run USING (run_id) WHERE fingerprint = $model"
-    runs = [str(run) for (run,) in store.query(sql, {"model": host.fingerprint}).iter_rows()]
-    return {one.capture_id: one for run in sorted(runs) for one in store.records(Capture, run)}
-
-
-def _gate2_job(request: Gate2Request, host: Host, attempt: int, store: Store, student: Student | None) -> Gate2Job:
-    """Raises UsageError for another model than gate 1's, or a prompt that leaves no room for an answer."""
-    parent, spec = request.known(), request.spec(attempt)
-    _need_same(host, parent.spec.fingerprint, parent.run.run_id)
-    _need_room(host, request)
-    real, *nulls = restored(host, [parent.direction(), *parent.random_directions()], store.get_tensors)
-    return Gate2Job(
-        spec=spec,
-        host=host,
-        persona=request.persona(),
-        vignettes=(),
-        gate_config=request.gate_config,
-        prompts=drawn_prompts(request.dilemmas, spec.texts.prompts, spec.seed),
-        direction=real,
-        unit_strength=parent.strengths.get(real.direction_id, 1.0),
-        nulls=tuple((null, parent.strengths[null.direction_id]) for null in nulls),
-        gate1_verdict=parent.verdict,
-        student=student,
-    )
-
-
-def _gate3_job(request: Gate3Request, host: Host, attempt: int, store: Store) -> Gate3Job:
-    """Raises UsageError for another model than gate 2's."""
-    found, spec = request.known(), request.spec(attempt)
-    parent = found.parent
-    _need_same(host, found.spec.fingerprint, found.run.run_id)
-    real, *nulls = restored(host, [parent.direction(), *parent.random_directions()], store.get_tensors)
-    return Gate3Job(
-        spec=spec,
-        host=host,
-        persona=request.persona(),
-        vignettes=_scored(found.gate1),
-        gate_config=request.gate_config,
-        gate1_spec=parent.spec,
-        gate2_spec=found.spec,
-        root=found.root,
-        gate1=found.gate1,
-        gate2=found.records,
-        instrument_config=configured(
-            plugin("instruments", parent.spec.instrument).Config, parent.spec.instrument_config, "instrument"
-        ),
-        direction=real,
-        unit_strength=parent.strengths.get(real.direction_id, 1.0),
-        nulls=tuple((null, parent.strengths[null.direction_id]) for null in nulls),
-        history=layered(store, spec.history),
-        prompts=request.seen(),
-        held_out=request.unseen(),
-        gate1_verdict=parent.verdict,
-        gate2_verdict=found.verdict,
-    )
-
-
-def _scored(records: Sequence[Record]) -> tuple[VignetteText, ...]:
-    """The vignettes a run scored, as it scored them."""
-    return tuple(VignetteText(id=v.vignette, foundation=v.foundation, text=v.text) for v in only(Vignette, records))
-
-
-def _need_same(host: Host, fingerprint: str, run: str) -> None:
-    if host.fingerprint != fingerprint:
-        raise UsageError(
-            f"the model must be the one of run {run}, but {host.name!r} has changed since: fingerprint "
-            f"{host.fingerprint}, then {fingerprint}; run the gates before this one again"
-        )
-
-
-def _need_room(host: Host, request: Gate2Request) -> None:
-    limit = host.model.config.get_text_config().max_position_embeddings
-    for prompt in request.dilemmas:
-        tokens = len(chat_ids(host, prompt.text)) + request.texts.length
-        if tokens > limit:
-            raise UsageError(
-                f"every prompt with its answer must fit the model's {limit} tokens, but {prompt.id!r} needs {tokens}; "
-                "shorten it, or lower texts.length"
-            )
 
 
 def _attempts(store: Store, request: str) -> dict[str, tuple[int, str]]:

@@ -1,0 +1,1 @@
+"""Draws what the gates and the comparison show; nothing else in steerkit draws."""

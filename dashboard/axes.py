@@ -1,6 +1,6 @@
-"""What the plane's axes can be: a quantity of table `effect`, or the dose, with its unit and its good side."""
+"""What the plane's axes can be: a quantity of table `effect`, a channel of coherence, or the dose; which is better."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ FLOOR = 0.85
 
 @dataclass(frozen=True)
 class Axis:
-    """One choice for an axis. `quantity` is None for what the arm itself says: `column` of its row."""
+    """One choice for an axis. `quantity` is None for what has no interval: `column` of the arm's row, or a channel."""
 
     label: str
     title: str
@@ -22,6 +22,10 @@ class Axis:
     """Whether what is drawn is 1 less the quantity, so that less is better."""
     ranked: bool = True
     """Whether one side of it is better, so that a front can be drawn."""
+    base_at_zero: bool = True
+    """Whether the base lies at 0."""
+    channel: bool = False
+    """Whether `column` is one of view coherence, not of the arm's row."""
 
 
 GAINS: Mapping[str, Axis] = {
@@ -47,11 +51,55 @@ COSTS: Mapping[str, Axis] = {
     "coherence": Axis(
         "answer mass lost", "coherence cost: answer mass lost, relative to base (fraction)", "coherence", inverted=True
     ),
-    "frac_unscorable": Axis("answers that cannot be read", "unreadable answers (fraction)", "frac_unscorable"),
-    "prefill_nll": Axis(
-        "surprise at the scaffold", "NLL of the scaffold before the answer (nats/token)", "prefill_nll"
+    "frac_unscorable": Axis(
+        "answers that cannot be read", "unreadable answers (fraction)", "frac_unscorable", base_at_zero=False
     ),
-    "entropy": Axis("indecision", "entropy of the choice over the seven answers (nats)", "entropy", ranked=False),
+    "prefill_nll": Axis(
+        "surprise at the scaffold",
+        "NLL of the scaffold before the answer (nats/token)",
+        "prefill_nll",
+        base_at_zero=False,
+    ),
+    "entropy": Axis(
+        "indecision",
+        "entropy of the choice over the seven answers (nats)",
+        "entropy",
+        ranked=False,
+        base_at_zero=False,
+    ),
+    "kl_mean": Axis(
+        "KL per token", "mean KL(arm || base) on its own texts (nats/token)", None, "kl_mean", channel=True
+    ),
+    "kl_p95": Axis(
+        "KL per token, largest", "95th percentile of KL(arm || base) (nats/token)", None, "kl_p95", channel=True
+    ),
+    "perplexity": Axis(
+        "perplexity of its texts",
+        "median perplexity of its texts under the base",
+        None,
+        "perplexity",
+        ranked=False,
+        base_at_zero=False,
+        channel=True,
+    ),
+    "repetition": Axis(
+        "repetition in its texts",
+        "repeated trigrams in its texts' worst window, median (fraction)",
+        None,
+        "distinct_tail",
+        inverted=True,
+        base_at_zero=False,
+        channel=True,
+    ),
+    "json_valid": Axis(
+        "answers that are no JSON",
+        "free answers that do not parse (fraction)",
+        None,
+        "json_valid",
+        inverted=True,
+        base_at_zero=False,
+        channel=True,
+    ),
     "dose": Axis("dose", "dose (1: 95th percentile of per-token KL at its target)", None, "dose", ranked=False),
     "strength": Axis("strength", "strength (the method's natural steps)", None, "strength", ranked=False),
 }
@@ -91,11 +139,10 @@ def points(frame: polars.DataFrame, axes: Axes) -> list[dict[str, Any]]:
 
 
 def _point(row: Mapping[str, Any], cost: Axis) -> dict[str, Any]:
-    bounds: Sequence[float | None] = [row["cost"], row["cost_low"], row["cost_high"]]
-    if cost.quantity is None:
-        bounds = [row[cost.column], None, None]
-    elif cost.inverted:
-        bounds = [None if bound is None else 1 - bound for bound in (row["cost"], row["cost_high"], row["cost_low"])]
+    low, high = ("cost_high", "cost_low") if cost.inverted else ("cost_low", "cost_high")
+    bounds = [row["cost"], row[low], row[high]] if cost.quantity else [row[cost.column], None, None]
+    if cost.inverted:
+        bounds = [None if bound is None else 1 - bound for bound in bounds]
     group = "opposite" if row["kind"] == "steered" and row["dose"] < 0 else row["kind"]
     found = dict(zip(("cost", "cost_low", "cost_high"), bounds, strict=True))
     return {**row, **found, "group": group, "line": f"{row['run_id']} {row['direction_id']}"}

@@ -265,10 +265,25 @@ def test_a_run_under_way_shows_its_arms_before_its_verdict(tmp_path: Path) -> No
     assert app.metric[0].value.startswith("+") and app.metric[2].value == "not measured"
 
 
+def test_a_channel_of_coherence_lies_across(store: Path) -> None:
+    app = page(store, "pareto", cost="kl_mean", gain="separation")
+    assert trouble(app) == [] and app.selectbox(key="cost").value == "kl_mean"
+    chosen = Axes(GAINS["separation"], COSTS["repetition"], "Authority")
+    arms = Store(store).ask("plane", {}).with_columns(distinct_tail=0.8)
+    drawn = axes.points(arms, chosen)
+    assert {round(point["cost"], 6) for point in drawn} == {0.2}, "less is better: what repeats, not what is distinct"
+    rows = [row for rows in pareto(drawn, chosen).to_dict()["datasets"].values() for row in rows]
+    assert not [row for row in rows if row.get("cost") == 0.0], "the base is not at nought there"
+
+
 def test_every_axis_draws(store: Path) -> None:
     reader = Store(store)
     for gain, cost in [*((gain, "coherence") for gain in GAINS), *(("d_auth", cost) for cost in COSTS)]:
         chosen = Axes(GAINS[gain], COSTS[cost], "Authority")
         arms = reader.ask("plane", {"gain": GAINS[gain].quantity, "cost": COSTS[cost].quantity})
+        if COSTS[cost].channel:
+            arms = arms.join(
+                reader.ask("channels").select("run_id", "arm_id", COSTS[cost].column), ["run_id", "arm_id"]
+            )
         points = axes.points(arms, chosen)
         assert not points or "layer" in charts.dressed(pareto(points, chosen), dark=True)

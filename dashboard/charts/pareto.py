@@ -56,7 +56,8 @@ class Picture:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.nulls = [point for point in points if point["group"] in NULLS]
         self.points = [_named(point) for point in points if point["group"] not in NULLS]
-        costs = [*_known(points, "cost"), 0.0, *([1 - FLOOR] if axes.broken else [])]
+        costs = [*_known(points, "cost"), *([0.0] if axes.cost.base_at_zero else [])]
+        costs += [1 - FLOOR] if axes.broken else []
         self.plane = Plane.around(costs, [*_known(points, "gain"), 0.0], WIDTH, HEIGHT)
         across, upright = axes.titles
         self.x = alt.X("cost:Q", title=across, scale=fixed(self.plane.x))
@@ -127,11 +128,12 @@ class Picture:
         yield mark.encode(x=self.x, y=self.y, tooltip=told)
 
     def _paths(self) -> Iterator[Any]:
-        """Doses of one direction joined in order, through the base, where nothing is moved and nothing lost."""
+        """Doses of one direction joined in order, through the base where it lies at nought."""
         steered = [point for point in self.points if point["group"] in ("steered", "opposite")]
-        if not steered or self.axes.cost.quantity not in ("coherence", None):
+        if not steered:
             return
-        base = [{**one, "dose": 0.0, "cost": 0.0, "gain": 0.0} for one in {p["line"]: p for p in steered}.values()]
+        lines = {point["line"]: point for point in steered}.values() if self.axes.cost.base_at_zero else ()
+        base = [{**one, "dose": 0.0, "cost": 0.0, "gain": 0.0} for one in lines]
         chart = self._chart([*steered, *base]).mark_line(opacity=0.45, strokeWidth=1.5)
         how = {"color": self.colour} if self.by_method else {"color": alt.value(GROUPS["steered"][0])}
         yield chart.encode(x=self.x, y=self.y, order="dose:Q", detail="line:N", **how)

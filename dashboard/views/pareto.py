@@ -26,6 +26,10 @@ def show(reader: Reader) -> None:
         cost = link.pick("Across", "cost", [*COSTS], shown=lambda name: COSTS[name].label) or "coherence"
     arms = reader.ask("plane", gain=GAINS[gain].quantity, cost=COSTS[cost].quantity)
     arms = polars.concat([arms, unjudged(reader, arms, gain, cost)], how="vertical_relaxed")
+    if COSTS[cost].channel:
+        arms = arms.join(
+            reader.ask("channels").select("run_id", "arm_id", COSTS[cost].column), ["run_id", "arm_id"], "left"
+        )
     if arms.is_empty():
         empty.nothing("No arm has been scored yet.", "steerkit gate1 --method svd")
         return
@@ -50,7 +54,7 @@ def unjudged(reader: Reader, arms: polars.DataFrame, gain: str, cost: str) -> po
         if (
             run["run_id"] not in judged
             and gain in ("separation", "d_auth")
-            and cost in ("coherence", "dose", "strength")
+            and (cost == "coherence" or COSTS[cost].quantity is None)
         ):
             fresh = reader.ask("plane_unjudged", run=run["run_id"], gain=gain)
             found = polars.concat([found, fresh.select(found.columns).cast(found.schema)])
@@ -111,7 +115,8 @@ def rounds(arms: polars.DataFrame) -> polars.DataFrame:
 
 def legend(axes: Axes) -> str:
     """How to read what was drawn."""
-    parts = ["Circles of one direction are joined by dose, from the base at (0, 0); the numbers are doses."]
+    start = ", from the base at (0, 0)" if axes.cost.base_at_zero else ""
+    parts = [f"Circles of one direction are joined by dose{start}; the numbers are doses."]
     parts += [
         "Bars: 95% paired-bootstrap intervals. Grey: null directions at the same doses, and the cloud around them."
     ]

@@ -11,7 +11,6 @@ from steerkit.pictures.pareto import ORIGIN, WIDTH, Shown, points_of
 from steerkit.visible import visible
 
 
-
 def pareto(document: Mapping[str, Any], broken: float = 0.85) -> Any:
     """One point per arm: shift of the target as intended (nats) over coherence cost (fraction of base)."""
     points = points_of(document)

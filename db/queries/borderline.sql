@@ -4,25 +4,29 @@
 WITH steered AS (
     SELECT run_id, completion_id, prompt_id, dose FROM completion
     WHERE run_id BETWEEN coalesce($run, '') AND concat($run, '~') AND role IN ('probe', 'collected')
-), said AS (
-    SELECT d.run_id, d.completion_id, d.name, d.value, d.threshold, d.direction, d.keep, steered.prompt_id, steered.dose,
-        count(*) FILTER (NOT d.keep) OVER (PARTITION BY d.run_id, d.completion_id) AS drops,
-        count(*) FILTER (NOT d.keep) OVER (PARTITION BY d.run_id, d.name) AS dropped
-    FROM decision d
-    JOIN steered ON steered.run_id = d.run_id AND steered.completion_id = d.completion_id
+), judged AS (
+    SELECT d.run_id, d.completion_id, d.name, d.value, d.threshold, d.direction, d.keep
+    FROM decision d SEMI JOIN steered ON steered.run_id = d.run_id AND steered.completion_id = d.completion_id
     WHERE d.run_id BETWEEN coalesce($run, '') AND concat($run, '~')
+), dropping AS (
+    SELECT run_id, name FROM judged GROUP BY ALL HAVING NOT bool_and(keep)
+), counted AS (
+    SELECT run_id, completion_id, count(*) FILTER (NOT keep) AS drops FROM judged GROUP BY ALL HAVING drops < 2
 ), near AS (
-    SELECT *, count(*) OVER (PARTITION BY run_id, name, keep ORDER BY abs(value - threshold)
+    SELECT j.*, count(*) OVER (PARTITION BY j.run_id, j.name, j.keep ORDER BY abs(j.value - j.threshold)
         RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS nearer
-    FROM said
-    WHERE dropped > 0 AND (drops = 0 OR (drops = 1 AND NOT keep)) AND ($check IS NULL OR name = $check)
+    FROM judged j
+    JOIN dropping ON dropping.run_id = j.run_id AND dropping.name = j.name
+    JOIN counted ON counted.run_id = j.run_id AND counted.completion_id = j.completion_id
+    WHERE (drops = 0 OR NOT j.keep) AND ($check IS NULL OR j.name = $check)
 ), queue AS (
-    SELECT DISTINCT ON (run_id, completion_id) * FROM near
+    SELECT run_id, completion_id, arg_min(near, (nearer, name)) AS one FROM near
     WHERE $labeller IS NULL OR NOT EXISTS (FROM current_label l
         WHERE l.run_id = near.run_id AND l.completion_id = near.completion_id AND l.labeller = $labeller)
-    ORDER BY run_id, completion_id, nearer, name
+    GROUP BY ALL
 )
-SELECT name, value, threshold, direction, keep, nearer, count(*) OVER () AS found, dose, prompt_id, completion_id, run_id
-FROM queue
-ORDER BY nearer, name, keep, run_id, completion_id
+SELECT one.name, one.value, one.threshold, one.direction, one.keep, one.nearer, count(*) OVER () AS found, steered.dose,
+    steered.prompt_id, completion_id, run_id
+FROM queue JOIN steered USING (run_id, completion_id)
+ORDER BY one.nearer, one.name, one.keep, run_id, completion_id
 LIMIT coalesce($limit::INTEGER, 20);

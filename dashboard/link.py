@@ -127,6 +127,15 @@ def recall(name: str) -> str | None:
     return found
 
 
+def held(name: str) -> str | None:
+    """What a choice further down the page will show: what the address newly asks for, else what its widget holds."""
+    asked = st.query_params.get_all(name)
+    if name in st.session_state and asked == st.session_state.get(ADDRESS + name, []):
+        chosen: str | None = st.session_state[name]
+        return chosen
+    return asked[0] if asked else None
+
+
 def to(view: str, label: str, icon: str | None = None, **values: str) -> None:
     """A link to another view with its widgets set; `view` is its file's name, `label` ours or made plain."""
     page = st.session_state[PAGES].get(view)

@@ -20,9 +20,8 @@ EVENT = "_plane_event"
 
 
 def details(reader: Reader, arms: polars.DataFrame, placed: Sequence[Mapping[str, Any]], picked: Any) -> None:
-    """What was clicked or dragged over, and the sections of one arm."""
+    """The points that were dragged over, and the sections of the one that is chosen."""
     known = {point["arm_id"]: point for point in placed}
-    follow(picked, known)
     brushed = dragged(picked, placed)
     if brushed:
         st.subheader(f"{len(brushed)} points in the frame")
@@ -34,14 +33,16 @@ def details(reader: Reader, arms: polars.DataFrame, placed: Sequence[Mapping[str
         sections(reader, known[arm])
 
 
-def follow(picked: Any, known: Mapping[str, Any]) -> None:
-    """Let a new click choose the point; an old one leaves what was chosen since."""
+def chosen_point(picked: Any, placed: Sequence[Mapping[str, Any]]) -> str | None:
+    """The arm that is chosen: a new click chooses it, an old one leaves what was chosen since."""
+    known = {point["arm_id"] for point in placed}
     rows = (picked or {}).get("selection", {}).get("pick") or []
     clicked = rows[0].get("arm_id") if rows else None
     if clicked != st.session_state.get(EVENT):
         st.session_state[EVENT] = clicked
         if clicked in known:
             st.session_state["arm"] = clicked
+    return link.held("arm")
 
 
 def dragged(picked: Any, placed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

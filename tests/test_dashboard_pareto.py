@@ -265,6 +265,14 @@ def test_a_run_under_way_shows_its_arms_before_its_verdict(tmp_path: Path) -> No
     assert app.metric[0].value.startswith("+") and app.metric[2].value == "not measured"
 
 
+def test_the_point_of_a_link_has_a_ring(store: Path) -> None:
+    arms = axes.points(Store(store).ask("plane", {}), AXES)
+    ringed, bare = (charts.dressed(pareto(arms, AXES, arm), dark=False) for arm in ("student", None))
+    sets = [[row["arm_id"] for row in rows] for rows in ringed["datasets"].values() if rows and "arm_id" in rows[0]]
+    assert ["student"] in sets
+    assert ringed["layer"] == bare["layer"], "only the rows differ, so that the page keeps its chart"
+
+
 def test_a_channel_of_coherence_lies_across(store: Path) -> None:
     app = page(store, "pareto", cost="kl_mean", gain="separation")
     assert trouble(app) == [] and app.selectbox(key="cost").value == "kl_mean"

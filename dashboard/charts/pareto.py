@@ -51,8 +51,8 @@ Point = Mapping[str, Any]
 class Picture:
     """One picture of the plane: all layers share its scales, so that there is one legend and nothing is covered."""
 
-    def __init__(self, points: Sequence[Point], axes: Axes) -> None:
-        self.axes = axes
+    def __init__(self, points: Sequence[Point], axes: Axes, chosen: str | None = None) -> None:
+        self.axes, self.chosen = axes, chosen
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.nulls = [point for point in points if point["group"] in NULLS]
         self.points = [_named(point) for point in points if point["group"] not in NULLS]
@@ -70,7 +70,7 @@ class Picture:
         """All of it, with the selections `pick` (a click) and `brush` (a drag)."""
         stairs = [*self._fronts()] if self.axes.ranked else []
         drawn = [*self._ground(), *self._paths(), *self._stairs(stairs), *self._intervals(stairs), *self._arrows()]
-        drawn += [*self._labels(), self._marks()]
+        drawn += [*self._labels(), self._ring(), self._marks()]
         whole = alt.layer(*drawn).properties(width="container", height=HEIGHT)
         return Drawn(whole.configure_legend(orient="bottom", columns=2, symbolLimit=24), self.rows)
 
@@ -227,6 +227,11 @@ class Picture:
             for one, two in pairwise(along):
                 yield Line(at(one["cost"], one["gain"]), at(two["cost"], two["gain"]))
 
+    def _ring(self) -> Any:
+        """Around the point whose details are open; a layer without rows keeps the chart the same while nothing is."""
+        mark = self._chart([point for point in (*self.points, *self.nulls) if point["arm_id"] == self.chosen])
+        return mark.mark_point(shape="circle", size=330, stroke=INK, strokeWidth=2).encode(x=self.x, y=self.y)
+
     def _marks(self) -> Any:
         # What was trained lies on top, the healed student topmost.
         ranked = sorted(self.points, key=lambda p: (p["group"] in STUDENTS, p["group"] == "healed"))
@@ -241,9 +246,9 @@ class Picture:
         return mark.encode(x=self.x, y=self.y, opacity=seen, **how).add_params(pick, brush)
 
 
-def pareto(points: Sequence[Point], axes: Axes) -> Any:
-    """The plane of these points."""
-    return Picture(points, axes).chart()
+def pareto(points: Sequence[Point], axes: Axes, chosen: str | None = None) -> Any:
+    """The plane of these points, with a ring around the chosen arm."""
+    return Picture(points, axes, chosen).chart()
 
 
 def _named(point: Point) -> dict[str, Any]:

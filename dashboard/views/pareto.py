@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard import empty, figure, link
 from dashboard.axes import COSTS, FLOOR, GAINS, Axes, points
 from dashboard.charts.pareto import pareto
-from dashboard.point import details
+from dashboard.point import chosen_point, details
 from dashboard.ranking import ranking
 from dashboard.reading import Reader
 
@@ -40,7 +40,9 @@ def show(reader: Reader) -> None:
         st.info("No arm of this choice has a place in this plane; choose other axes, runs or methods.")
         return
     ranking(reader, chosen)
-    picked = figure.show(pareto(placed, axes), chosen, "plane", select=["pick", "brush"])
+    # A click is known before the plane is drawn anew, so that the ring is around the point that it chose.
+    ringed = chosen_point(st.session_state.get("chart_plane"), placed)
+    picked = figure.show(pareto(placed, axes, ringed), chosen, "plane", select=["pick", "brush"])
     st.caption(legend(axes))
     details(reader, chosen, placed, picked)
 

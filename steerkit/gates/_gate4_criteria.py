@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, number, off_target, surgical_excess
+from steerkit.gates._arms import at_least, number, off_target, resolves, surgical_excess
 from steerkit.gates._channels import channels_hold
 from steerkit.gates._gate4_config import Config
 from steerkit.gates._gate4_measured import Measured, ahead, gains, separation
@@ -30,7 +30,8 @@ def grows(study: Measured, config: Config) -> Result:
         return criterion(name, None, grown, needed, f"{detail}; {gains(study)}", step)
     failed = [gain for gain in later if gain is None or gain.low <= 0]
     noise = bool(failed) and all(gain is not None and gain.high > 0 for gain in failed)
-    detail = f"{grown:g} of {len(later)} rounds beyond the first; {gains(study)}"
+    set_of = f"; {resolves(study.trained[-1].student)}" if study.trained else ""
+    detail = f"{grown:g} of {len(later)} rounds beyond the first; {gains(study)}{set_of}"
     return criterion(name, grown >= needed, grown, needed, detail, step, by_noise=noise)
 
 

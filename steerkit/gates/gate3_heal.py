@@ -99,6 +99,7 @@ def effects(study: Measured, config: Config) -> Iterator[EffectValue]:
             low, high = (None, None) if found is None else (finite(found.low), finite(found.high))
             value = finite(float(draws[quantity][0]))
             yield EffectValue(arm.arm.arm_id, quantity, value, low, high, p_values.get(quantity))
+        yield EffectValue(arm.arm.arm_id, "resolution", arm.resolution(), None, None, None)
 
 
 def _p_values(study: Measured, arm: ArmMetrics) -> dict[str, float]:

@@ -69,3 +69,4 @@ def effects(study: Measured) -> Iterator[EffectValue]:
         for quantity, found in intervals(draws).items():
             low, high = (None, None) if found is None else (finite(found.low), finite(found.high))
             yield EffectValue(arm.arm.arm_id, quantity, finite(float(draws[quantity][0])), low, high, None)
+        yield EffectValue(arm.arm.arm_id, "resolution", arm.resolution(), None, None, None)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steerkit.pictures.compare import contest
 from steerkit.pictures.gates import healing
 from steerkit.pictures.look import DARK, LIGHT, svg
 from steerkit.pictures.plane import MARK, Box, Pixel, Plane
@@ -108,3 +109,16 @@ def test_a_dark_page_gets_light_letters() -> None:
 
 def test_a_name_with_control_characters_is_drawn() -> None:
     assert "ti<1b>ny" in svg(healing({**drawn_up(), "model": "ti\x1bny"})).replace("&lt;", "<").replace("&gt;", ">")
+
+
+def test_a_front_that_goes_on_to_the_right_stays_inside_the_plane() -> None:
+    def point(dose: float, shift: float, held: float) -> dict[str, Any]:
+        read = {"separation": shift, "coherence": held}
+        spans = {name: {"value": value, "low": value - 0.01, "high": value + 0.01} for name, value in read.items()}
+        return {"dose": dose, "state": "full", "all": {**spans, "front_probability": 0.9}, "screen": None}
+
+    head = {"scale": "p95-kl", "model": "tiny", "trait": "authority", "target": "Authority", "broken": 0.85}
+    method = {"method": "svd", "chosen": None, "points": [point(0.3, 0.5, 0.97), point(2.0, 1.5, 0.2)]}
+    svg_of = svg(contest({**head, "methods": [method]}))
+    (stair,) = re.findall(r'<g class="mark-line role-mark [^"]*" clip-path="([^"]*)"', svg_of)
+    assert stair.startswith("url(#"), "what lies at four fifths of the mass lost is cut off at the plane's edge"

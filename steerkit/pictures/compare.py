@@ -104,10 +104,12 @@ def _plane(document: Mapping[str, Any], points: Sequence[Point]) -> Any:
         .mark_line(opacity=0.45)
         .encode(x=x, y=y, color=colour, detail="method:N", order="dose:Q")
     )
-    stair = (
-        alt.Chart(inline(front(full))).mark_line(interpolate="step-after", color=INK, strokeWidth=1.2).encode(x=x, y=y)
+    # The front of what is read in full goes on to the right of what is shown.
+    stair = alt.Chart(inline(front(full))).mark_line(interpolate="step-after", color=INK, strokeWidth=1.2, clip=True)
+    stair = stair.encode(x=x, y=y)
+    rule = alt.Chart(inline([r for r in read if None not in (r["gain_low"], r["cost_low"])])).mark_rule(
+        opacity=0.4, clip=True
     )
-    rule = alt.Chart(inline([r for r in read if None not in (r["gain_low"], r["cost_low"])])).mark_rule(opacity=0.4)
     rule = rule.encode(color=colour)
     spans = [
         rule.encode(x=x, y=on_column(y, "gain_low"), y2="gain_high:Q"),

@@ -6,6 +6,7 @@ Every chart is drawn for a light page; `dressed` gives it its letters and, for a
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from steerkit.pictures.look import DARK, INK, LIGHT, ON_DARK, PAPER
@@ -25,8 +26,13 @@ class Drawn:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole specification."""
+        return {**self._bare, "datasets": {name: [*rows] for name, rows in self.rows.items()}}
+
+    @cached_property
+    def _bare(self) -> dict[str, Any]:
+        """The specification without rows, which Altair takes long to check."""
         spec: dict[str, Any] = self.chart.to_dict()
-        return {**spec, "datasets": {name: [*rows] for name, rows in self.rows.items()}}
+        return spec
 
 
 def dressed(chart: Any, *, dark: bool) -> dict[str, Any]:

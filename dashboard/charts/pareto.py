@@ -66,7 +66,7 @@ class Picture:
         self.colour = self._colour()
         self.shape = self._shape()
 
-    def chart(self) -> Any:
+    def chart(self) -> Drawn:
         """All of it, with the selections `pick` (a click) and `brush` (a drag)."""
         stairs = [*self._fronts()] if self.axes.ranked else []
         drawn = [*self._ground(), *self._paths(), *self._stairs(stairs), *self._intervals(stairs), *self._arrows()]
@@ -246,7 +246,7 @@ class Picture:
         return mark.encode(x=self.x, y=self.y, opacity=seen, **how).add_params(pick, brush)
 
 
-def pareto(points: Sequence[Point], axes: Axes, chosen: str | None = None) -> Any:
+def pareto(points: Sequence[Point], axes: Axes, chosen: str | None = None) -> Drawn:
     """The plane of these points, with a ring around the chosen arm."""
     return Picture(points, axes, chosen).chart()
 

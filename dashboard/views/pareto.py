@@ -1,10 +1,14 @@
 """The front page: what each method buys, what it costs, and what lies behind each point."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars
 import streamlit as st
 
 from dashboard import empty, figure, link
 from dashboard.axes import COSTS, FLOOR, GAINS, Axes, points
+from dashboard.charts import Drawn
 from dashboard.charts.pareto import pareto
 from dashboard.point import chosen_point, details
 from dashboard.ranking import ranking
@@ -42,9 +46,16 @@ def show(reader: Reader) -> None:
     ranking(reader, chosen)
     # A click is known before the plane is drawn anew, so that the ring is around the point that it chose.
     ringed = chosen_point(st.session_state.get("chart_plane"), placed)
-    picked = figure.show(pareto(placed, axes, ringed), chosen, "plane", select=["pick", "brush"])
+    chart = plane(int(chosen.hash_rows().sum()), axes, ringed, placed)
+    picked = figure.show(chart, chosen, "plane", select=["pick", "brush"])
     st.caption(legend(axes))
     details(reader, chosen, placed, picked)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def plane(rows: int, axes: Axes, ringed: str | None, _placed: Sequence[Mapping[str, Any]]) -> Drawn:
+    """The picture of rows with that hash: what has not changed is not drawn up again."""
+    return pareto(_placed, axes, ringed)
 
 
 def unjudged(reader: Reader, arms: polars.DataFrame, gain: str, cost: str) -> polars.DataFrame:

@@ -63,7 +63,8 @@ def _config(dark: bool) -> dict[str, Any]:
         "font": "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif",
         "title": {"color": ink, "subtitleColor": muted, "anchor": "start", "fontSize": 15, "fontWeight": 600},
         "axis": letters | {"domainColor": muted, "tickColor": muted, "gridColor": grid},
-        "legend": letters | {"symbolOpacity": 1},
+        "legend": {**letters, "layout": BELOW, "symbolOpacity": 1}
+        | dict.fromkeys(("symbolBaseFillColor", "symbolBaseStrokeColor"), ink),
         "header": letters,
         "text": {"color": ink},
         "view": {"stroke": grid},
@@ -77,6 +78,8 @@ def _config(dark: bool) -> dict[str, Any]:
 
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", INK)
 """Colours of things that have none of their own: Okabe-Ito."""
+BELOW = {"bottom": {"direction": "vertical", "anchor": "start", "margin": 8}}
+"""Legends one below the other, which side by side would not fit a narrow page."""
 GROUND = {False: PAPER, True: DARK}
 """The colour of the page."""
 

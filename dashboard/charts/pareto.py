@@ -15,7 +15,7 @@ from steerkit.pictures.pareto import front
 from steerkit.pictures.plane import Line, Plane
 from steerkit.visible import visible
 
-WIDTH, HEIGHT = 860, 480
+WIDTH, HEIGHT = 800, 380
 """What labels are placed for (pixels); the width follows the page."""
 NAMED = 30
 """With more doses than this, their labels would cover one another: they are in the tooltips only."""
@@ -71,7 +71,9 @@ class Picture:
         stairs = [*self._fronts()] if self.axes.ranked else []
         drawn = [*self._ground(), *self._paths(), *self._stairs(stairs), *self._intervals(stairs), *self._arrows()]
         drawn += [*self._labels(), self._ring(), self._marks()]
-        whole = alt.layer(*drawn).properties(width="container", height=HEIGHT)
+        # The plane keeps its height whatever the legends below it need.
+        fitted = alt.AutoSizeParams(type="fit-x", contains="padding")
+        whole = alt.layer(*drawn).properties(width="container", height=HEIGHT, autosize=fitted)
         return Drawn(whole.configure_legend(orient="bottom", columns=2, symbolLimit=24), self.rows)
 
     def _chart(self, rows: Sequence[Point]) -> Any:

@@ -315,3 +315,13 @@ def test_no_two_migrations_have_one_number() -> None:
     files = list((resources.folder("db") / "schema").glob("*.sql"))
     numbers = list(resources.migrations())
     assert numbers[0] == 1 and numbers == sorted(numbers) and len(numbers) == len(files)
+
+
+def test_a_view_s_columns_mean_what_the_tables_say_of_them(tmp_store: Store) -> None:
+    told = {
+        row["column"]: row["meaning"] for row in tmp_store.ask("columns", {"table": "pareto"}).iter_rows(named=True)
+    }
+    assert not [column for column, meaning in told.items() if meaning is None]
+    of_arms = tmp_store.ask("columns", {"table": "arm"})
+    assert told["dose"] == of_arms.filter(of_arms["column"] == "dose")["meaning"][0], "not what a dose is elsewhere"
+    assert tmp_store.ask("columns", {"table": "heal_or_undo"}).filter(column="front_gain_low")["meaning"][0] is not None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -383,3 +384,13 @@ def test_the_package_is_asked_for_where_it_is_needed(steerkit: Any, few: tuple[P
     assert done.returncode == 2 and "moral-maps" in done.stderr and "pip install" in done.stderr
     with pytest.raises(UsageError, match="vignette set 'classic' needs the package moral-maps"):
         inputs.vignettes(Path("classic"))
+
+
+def test_a_package_that_does_not_import_is_said(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "moralmaps.py").write_text("import a_dependency_that_nobody_has\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "moralmaps", raising=False)
+    with pytest.raises(
+        UsageError, match="moralmaps to import, but it says: No module named 'a_dependency_that_nobody_has'"
+    ):
+        tinymfv_package.prepare(host, [], tinymfv_package.Config(), system=None, first_block=-1)

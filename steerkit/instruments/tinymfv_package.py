@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -68,23 +68,23 @@ def identity() -> str:
 def prepare(host: Host, texts: Sequence[str], config: Config, *, system: str | None, first_block: int) -> Prepared:
     """Keep the vignettes; the package, which knows no system prompt, gets one as the beginning of the user's turn.
 
-    Raises UsageError where the package is not installed.
+    Raises UsageError where the package is not installed, or does not import.
     """
-    need_package("instrument tinymfv-package")
+    _imported()
     return Prepared(tuple(f"{system}\n\n{text}" if system else text for text in texts), config)
 
 
 def read(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, "order vignette 10"]:
     """The same numbers as `tinymfv.read`, from the package."""
-    config, name = prepared.config, need_package("instrument tinymfv-package")
-    importlib.import_module("loguru").logger.disable(name)
+    config, package = prepared.config, _imported()
+    importlib.import_module("loguru").logger.disable(package.__name__)
     vignettes = [
         {"id": str(n), "foundation_coarse": "Care", "other_violate": text} for n, text in enumerate(prepared.texts)
     ]
     model = host.model if config.think else _Unthinking(host.model)
     with edited(host, on_all_rows(edits), _every_row()), torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        result = importlib.import_module(name).evaluate(
+        result = package.evaluate(
             model,
             deepcopy(host.tokenizer),
             vignettes=vignettes,
@@ -97,6 +97,18 @@ def read(host: Host, prepared: Prepared, edits: Edits) -> Float[Tensor, "order v
             verbose=0,
         )
     return torch.stack([_order(result["per_row"], order) for order in ("fwd", "rev")])
+
+
+def _imported() -> ModuleType:
+    """The package. Raises UsageError where it is not installed, or does not import."""
+    name = need_package("instrument tinymfv-package")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"instrument tinymfv-package needs the package {name} to import, but it says: {error}; "
+            "install it together with its dependencies"
+        ) from error
 
 
 def _order(rows: Sequence[dict[str, Any]], order: str) -> Float[Tensor, "vignette 10"]:

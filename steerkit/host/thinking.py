@@ -15,7 +15,7 @@ from torch import Tensor
 
 from steerkit.errors import UsageError
 from steerkit.host.blocks import Edits, edited, only_blocks, recorded
-from steerkit.host.cache import empty_cache, stacked
+from steerkit.host.cache import alike, empty_cache, selected, stacked
 from steerkit.host.forward import ROW_TOKENS, Read
 from steerkit.host.load import Host
 from steerkit.host.places import Place
@@ -26,6 +26,8 @@ GROUP = 32
 """Rows that think together: enough that a step is not all about reading the weights."""
 READ_ROWS = 8
 """Rows whose positions go through the head together: a vocabulary is wide."""
+WORTH = 0.95
+"""Share of all tokens that must be left for a beginning to be read apart (fraction)."""
 LOWER_BYTES = 2**30
 """Most memory for what the blocks below the first edit make of all prompts."""
 
@@ -182,16 +184,51 @@ class _Group:
         return torch.cat([read(self._logits(after[part]).float().log_softmax(-1), rows[part]) for part in parts])
 
     def prefill(self, start: int, stop: int, record: int | None, keep: int = 0) -> Tensor:
-        """Read the prompts a few rows at a time; returns as `run` does."""
+        """Read the prompts, what several begin with only once; returns as `run` does."""
         given = self._first_edit(self.below.hidden) if self.below else self.ids
+        cut, firsts, own = self._beginnings()
+        if not cut:
+            return self._in_parts(given, self.mask, start, stop, record, keep)
+        begun = self._in_parts(given[firsts, :cut], self.mask[firsts, :cut], start, stop, record, 0)
+        rest = self._in_parts(given[:, cut:], self.mask, start, stop, record, keep, (self.cache, own))
+        return rest if record is None else torch.cat([begun[own], rest], dim=1)
+
+    def _beginnings(self) -> tuple[int, list[int], Tensor]:
+        """How many slots are worth reading once per sort of row (0: none), a row of each sort, and each row's sort."""
+        rows = [tuple(row) for row in (self.ids * 2 + self.mask).tolist()]
+        if not (self.host.shares_prefix and alike(empty_cache(self.host))):
+            return 0, [], self.lengths
+        length, best, sorts = len(rows[0]), (len(rows) * len(rows[0]), 0), {}
+        for cut in range(1, length):
+            kinds: dict[Any, int] = {}
+            # Two rows are of one sort here if they were so far and have the same next token.
+            sorts = {i: kinds.setdefault((sorts.get(i, 0), row[cut - 1]), len(kinds)) for i, row in enumerate(rows)}
+            best = min(best, (len(kinds) * cut + len(rows) * (length - cut), cut))
+        cut = best[1] if best[0] < WORTH * len(rows) * length else 0
+        firsts: dict[Any, int] = {}
+        for i, row in enumerate(rows):
+            firsts.setdefault(row[:cut], i)
+        places = {row: place for place, row in enumerate(firsts)}
+        return cut, [*firsts.values()], self.lengths.new_tensor([places[row[:cut]] for row in rows])
+
+    def _in_parts(
+        self,
+        given: Tensor,
+        mask: Tensor,
+        start: int,
+        stop: int,
+        record: int | None,
+        keep: int,
+        begun: tuple[Any, Tensor] | None = None,
+    ) -> Tensor:
+        """Run a few rows at a time, behind the cache of what their sorts begin with."""
         size = max(1, ROW_TOKENS // given.shape[1])
         caches, found = [], []
         for first in range(0, len(given), size):
             part = slice(first, first + size)
-            self.cache = empty_cache(self.host)
-            mask = self.mask[part]
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            found.append(self.run(given[part], mask, positions, start, stop, record, keep))
+            self.cache = selected(begun[0], begun[1][part]) if begun else empty_cache(self.host)
+            positions = (mask[part].cumsum(-1) - 1).clamp(min=0)[:, -given.shape[1] :]
+            found.append(self.run(given[part], mask[part], positions, start, stop, record, keep))
             caches.append(self.cache)
         self.cache = stacked(caches)
         return torch.cat(found)

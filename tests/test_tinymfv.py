@@ -16,7 +16,7 @@ from golden import tinymfv as golden
 from steerkit import inputs
 from steerkit.bench_tinymfv import bench_tinymfv
 from steerkit.errors import UsageError
-from steerkit.host import Host, load
+from steerkit.host import Host, load, thinking
 from steerkit.host.chat import interruption, thinking_prompt
 from steerkit.host.thinking import interrupted
 from steerkit.instruments import tinymfv, tinymfv_package
@@ -384,6 +384,21 @@ def test_the_package_is_asked_for_where_it_is_needed(steerkit: Any, few: tuple[P
     assert done.returncode == 2 and "moral-maps" in done.stderr and "pip install" in done.stderr
     with pytest.raises(UsageError, match="vignette set 'classic' needs the package moral-maps"):
         inputs.vignettes(Path("classic"))
+
+
+def test_what_both_orders_begin_with_is_read_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[int] = []
+    run = thinking._Group.run
+
+    def counted(self: Any, given: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        fed.append(given.shape[0] * given.shape[1])
+        return run(self, given, *rest, **more)
+
+    monkeypatch.setattr(thinking._Group, "run", counted)
+    shared, once = read(host, tinymfv.Config(think=2)), sum(fed)
+    monkeypatch.setattr(thinking, "WORTH", 0.0)
+    apart, twice = read(host, tinymfv.Config(think=2)), sum(fed) - once
+    assert once < 0.95 * twice and torch.allclose(shared, apart, atol=1e-5)
 
 
 def test_a_package_that_does_not_import_is_said(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,8 @@ class _Group:
         rows = [tuple(row) for row in (self.ids * 2 + self.mask).tolist()]
         if not (self.host.shares_prefix and alike(empty_cache(self.host))):
             return 0, [], self.lengths
-        length, best, sorts = len(rows[0]), (len(rows) * len(rows[0]), 0), {}
+        length, best = len(rows[0]), (len(rows) * len(rows[0]), 0)
+        sorts: dict[int, int] = {}
         for cut in range(1, length):
             kinds: dict[Any, int] = {}
             # Two rows are of one sort here if they were so far and have the same next token.

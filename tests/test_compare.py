@@ -264,6 +264,7 @@ def test_a_bad_question_is_refused_before_any_model(
 
 
 @pytest.mark.parametrize("scale", ["rmse-kl", "answer-mass"])
+@pytest.mark.slow
 def test_doses_on_other_scales(planted: tiny_model.Planted, tmp_path: Path, scale: str) -> None:
     asked = ("--dose-scale", scale, "--no-race", "--seeds", "1", "--json")
     doses = ("--doses", "0.2" if scale == "rmse-kl" else "0.0005")

@@ -87,6 +87,7 @@ def test_decisions_are_what_their_values_say(tiny: Store) -> None:
     assert wrong.item() == 0 and counts["checks"].n_unique() == 1
 
 
+@pytest.mark.slow
 def test_a_kill_is_made_good_and_a_second_time_writes_nothing(tmp_path: Path) -> None:
     few, seen = replace(TINY, loops=(), texts=200), list[int]()
     store, undisturbed = Store(tmp_path / "killed.duckdb"), Store(tmp_path / "undisturbed.duckdb")

@@ -145,6 +145,7 @@ def test_the_store_answers_the_second_time(before: Ready, found: Ran, store: Pat
     assert "has answered this before" in again.said
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_rows(
     before: Ready, texts: Path, found: Ran, kept_run: str, workers: Nursery, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def planted(sentence: str, draw: random.Random) -> str:
 
 
 @needs_model
+@pytest.mark.slow
 def test_planted_narrations_are_dropped_and_hardly_anything_else(smollm: Host) -> None:
     classifier, draw = narrate.narrator(smollm), random.Random(0)
     assert classifier is not None

@@ -55,11 +55,7 @@ class Round(Record, frozen=True, kw_only=True):
     auth_nats: float | None
     care_nats: float | None
     d_auth: float | None
-    d_auth_low: float | None
-    d_auth_high: float | None
     d_care: float | None
-    d_care_low: float | None
-    d_care_high: float | None
     base_nats: float
     """The target's level on the base that the round's own runs scored (nats)."""
     kl_base: float | None
@@ -97,3 +93,7 @@ class Round(Record, frozen=True, kw_only=True):
     """The figures behind it; empty where the loop went on."""
     seconds: float
     """Wall-clock time of the round's own runs (seconds)."""
+    d_auth_low: float | None
+    d_auth_high: float | None
+    d_care_low: float | None
+    d_care_high: float | None

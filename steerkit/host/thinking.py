@@ -195,9 +195,9 @@ class _Group:
 
     def _beginnings(self) -> tuple[int, list[int], Tensor]:
         """How many slots are worth reading once per sort of row (0: none), a row of each sort, and each row's sort."""
-        rows = [tuple(row) for row in (self.ids * 2 + self.mask).tolist()]
         if not (self.host.shares_prefix and alike(empty_cache(self.host))):
             return 0, [], self.lengths
+        rows = [tuple(row) for row in (self.ids * 2 + self.mask).tolist()]
         length, best = len(rows[0]), (len(rows) * len(rows[0]), 0)
         sorts: dict[int, int] = {}
         for cut in range(1, length):

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -146,12 +147,26 @@ def _bridged(kind: Kind) -> dict[str, str]:
     return {f"lite.{m.name}": f"{LITE}.variants.{m.name}" for m in pkgutil.iter_modules([str(folder)])}
 
 
-def _entry_points(kind: Kind) -> list[EntryPoint]:
-    return list(entry_points(group=f"steerkit.{kind}"))
+def _entry_points(kind: Kind) -> tuple[EntryPoint, ...]:
+    return _registered(kind, tuple(sys.path))
+
+
+@cache
+def _registered(kind: Kind, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Every package's metadata is read for it, which takes longer than loading a plugin: once for each search path."""
+    return tuple(entry_points(group=f"steerkit.{kind}"))
 
 
 def sources(kind: Kind) -> dict[str, str]:
-    """Plugin name to the module that holds it; a name that two claim is the built-in's, or nobody's (`clashes`)."""
+    """Plugin name to the module that holds it; a name that two claim is the built-in's, or nobody's (`clashes`).
+
+    What is installed later in the same process is not seen.
+    """
+    return dict(_sources(kind, tuple(sys.path)))
+
+
+@cache
+def _sources(kind: Kind, _path: tuple[str, ...]) -> dict[str, str]:
     found, points = _built_in(kind) | _bridged(kind), _entry_points(kind)
     claimed = [point.name for point in points]
     alone = {point.name: point.value for point in points if point.name not in found and claimed.count(point.name) == 1}

@@ -16,8 +16,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
 
-from steerkit.store import Store
+SHAPED = [
+    ".".join(file.relative_to(folder.parent).with_suffix("").parts)
+    for folder in [Path(__file__).parent.parent / "steerkit"]
+    for file in sorted(folder.rglob("*.py"))
+    if "from jaxtyping import" in file.read_text(encoding="utf-8")
+]
+"""The modules that name shapes. Every call in them is checked as it happens; mypy checks the others, and before."""
+
+install_import_hook(SHAPED, "beartype.beartype")
+
+from steerkit.store import Store  # noqa: E402
 
 # A busy machine is slow; how fast a property holds says nothing about it.
 settings.register_profile("steerkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -155,13 +155,9 @@ def selectivity(
     }
 
 
-def _diagonal(choice: Float[np.ndarray, "vignette 7"], foundation: str, floor: float) -> Float[np.ndarray, "vignette"]:
-    return np.asarray(np.maximum(choice[:, FOUNDATIONS.index(foundation)], floor))
-
-
-def _centred(choice: Float[np.ndarray, "vignette 7"], foundation: str, floor: float) -> Float[np.ndarray, "vignette"]:
+def _clr(floored: Float[np.ndarray, "vignette 7"], goal: int) -> Float[np.ndarray, "vignette"]:
     """The centred log-ratio: log p of one answer less the mean log p of all seven (Aitchison 1982)."""
-    return np.asarray(_diagonal(choice, foundation, floor) - np.maximum(choice, floor).mean(axis=1))
+    return np.asarray(floored[:, goal] - floored.mean(axis=1))
 
 
 def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str, floor: float) -> dict[str, Column]:
@@ -171,12 +167,12 @@ def _level_columns(arm: ArmEvidence, truth: np.ndarray, target: str, floor: floa
     ranked = np.sort(floored, axis=1)
     goal, everywhere = FOUNDATIONS.index(target), np.ones(len(truth), bool)
     columns = {
-        f"{quantity_name(name)}_nats": (_diagonal(arm.choice, name, floor), read & (truth == name))
-        for name in FOUNDATIONS
+        f"{quantity_name(name)}_nats": (floored[:, column], read & (truth == name))
+        for column, name in enumerate(FOUNDATIONS)
     }
     columns |= {
         "target_nats": columns[f"{quantity_name(target)}_nats"],
-        "clr": (_centred(arm.choice, target, floor), read & (truth == target)),
+        "clr": (_clr(floored, goal), read & (truth == target)),
         "margin": (ranked[:, -1] - ranked[:, -2], read),
         "entropy": (-(chance * floored).sum(axis=1), read),
         "mean_target": (chance[:, goal], read),
@@ -215,31 +211,30 @@ def _change_columns(
 ) -> dict[str, Column]:
     """What changes are made of: differences, or both sides (`base_...`), over rows scorable in both arms."""
     raw = ~np.isnan(arm.raw_choice).any(axis=1) & ~np.isnan(base.raw_choice).any(axis=1)
-    own, everywhere = truth == target, np.ones(len(truth), bool)
-
-    def change(name: str, of: str = "choice") -> Float[np.ndarray, "vignette"]:
-        mine, its = (arm.choice, base.choice) if of == "choice" else (arm.raw_choice, base.raw_choice)
-        return np.asarray(_diagonal(mine, name, floor) - _diagonal(its, name, floor))
-
-    columns = {f"d_{quantity_name(name)}": (change(name), both & (truth == name)) for name in FOUNDATIONS}
-    columns["d_clr"] = (_centred(arm.choice, target, floor) - _centred(base.choice, target, floor), both & own)
-    columns["d_target_raw"] = (change(target, "raw_choice"), raw & own)
+    own, everywhere, goal = truth == target, np.ones(len(truth), bool), FOUNDATIONS.index(target)
+    mine, its = np.maximum(arm.choice, floor), np.maximum(base.choice, floor)
+    columns = {
+        f"d_{quantity_name(name)}": (mine[:, column] - its[:, column], both & (truth == name))
+        for column, name in enumerate(FOUNDATIONS)
+    }
+    columns["d_clr"] = (_clr(mine, goal) - _clr(its, goal), both & own)
+    mine_raw, its_raw = (np.maximum(side.raw_choice[:, goal], floor) for side in (arm, base))
+    columns["d_target_raw"] = (mine_raw - its_raw, raw & own)
     flips = scorable(base) & own
-    gap = _gap(np.maximum(base.choice, floor), FOUNDATIONS.index(target))
-    columns["flip_nats"] = (gap / max(1, int(flips.sum())), flips)
+    columns["flip_nats"] = (_gap(its, goal) / max(1, int(flips.sum())), flips)
     columns["base_mass"] = (np.nan_to_num(base.mass, nan=0.0), everywhere)
     for prefix, side in (("", arm), ("base_", base)):
         chance = np.exp(side.choice)
         excused = chance[:, FOUNDATIONS.index(NOT_WRONG)]
-        goal = chance[:, FOUNDATIONS.index(target)]
+        chosen = chance[:, goal]
         columns |= {
-            f"{prefix}paired_target": (goal, both),
+            f"{prefix}paired_target": (chosen, both),
             f"{prefix}paired_authority": (chance[:, FOUNDATIONS.index("Authority")], both),
-            f"{prefix}marginal_on_target": (np.where(own, goal, 0.0), both),
-            f"{prefix}marginal_off_target": (np.where(own, 0.0, goal), both),
+            f"{prefix}marginal_on_target": (np.where(own, chosen, 0.0), both),
+            f"{prefix}marginal_off_target": (np.where(own, 0.0, chosen), both),
             f"{prefix}not_wrong": (excused, both & own),
             f"{prefix}not_wrong_elsewhere": (excused, both & ~own & (truth != NOT_WRONG)),
-            f"{prefix}pick_rate": ((picks(side) == FOUNDATIONS.index(target)).astype(float), own),
+            f"{prefix}pick_rate": ((picks(side) == goal).astype(float), own),
         }
     return columns
 

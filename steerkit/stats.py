@@ -214,15 +214,12 @@ def informedness(
     `picks`: `[vignette]`, index into `names` of the chosen answer, -1 for none (a miss). 0 is chance, 1 is perfect.
     """
     truth = np.asarray(labels)
-    scores = []
-    for column, name in enumerate(names):
-        inside = truth == name
-        if inside.any() and not inside.all():
-            hit = (picks == column).astype(float)
-            scores.append(draw.mean(hit, inside) - draw.mean(hit, ~inside))
-    if not scores:
+    present = [column for column, name in enumerate(names) if (truth == name).any() and not (truth == name).all()]
+    if not present:
         raise UsageError("informedness needs vignettes of at least 2 foundations, but got fewer")
-    return np.asarray(np.mean(scores, axis=0))
+    hits = (picks[:, None] == np.asarray(present)).astype(float)
+    inside = truth[:, None] == np.asarray(list(names))[present]
+    return np.asarray((draw.means(hits, inside) - draw.means(hits, ~inside)).mean(axis=1))
 
 
 def wilson(share: float, count: float | int) -> Interval:

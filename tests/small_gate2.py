@@ -3,9 +3,11 @@
 import io
 import json
 import shutil
+import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +85,25 @@ def given(*settings: str) -> list[str]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
+PLACES: list[tempfile.TemporaryDirectory[str]] = []
+"""Where a process keeps what several files of tests copy; they go away with it."""
+
+
+def shared() -> Path:
+    """A new folder that lasts as long as the process."""
+    PLACES.append(tempfile.TemporaryDirectory())
+    return Path(PLACES[-1].name)
+
+
 def ready(folder: Path) -> Ready:
-    """The planted model and gate 1's run of it."""
+    """The planted model and a store in `folder` in which gate 1 has run."""
+    made = _made()
+    return Ready(made.planted, made.copy(folder), made.run)
+
+
+@cache
+def _made() -> Ready:
+    folder = shared()
     planted, store = tiny_model.make(folder), folder / "store" / "steerkit.duckdb"
     store.parent.mkdir()
     found = ran(planted.gate1(store))

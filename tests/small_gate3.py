@@ -1,9 +1,10 @@
 """Gate 3 on the planted model, small enough for a test."""
 
 import json
+from functools import cache
 from pathlib import Path
 
-from small_gate2 import KEEP, Ran, Ready, given, ran
+from small_gate2 import KEEP, Ready, given, ran, ready, shared
 
 ROLES = ("plain", "healed", "control-unsteered", "control-random", "control-persona")
 SMALL = (
@@ -33,6 +34,15 @@ def gate3(before: Ready, store: Path, run: str, *more: str) -> list[str]:
     ]
 
 
-def collected(before: Ready, store: Path) -> Ran:
-    """Gate 2 has run in that store."""
-    return ran(before.gate2(store))
+def gathered(folder: Path) -> Ready:
+    """The planted model and a store in `folder` in which gates 1 and 2 have run; `run` is gate 2's."""
+    made = _made()
+    return Ready(made.planted, made.copy(folder), made.run)
+
+
+@cache
+def _made() -> Ready:
+    before = ready(shared())
+    found = ran(before.gate2(before.store))
+    assert found.code == 0, found.said
+    return Ready(before.planted, before.store, found.document["run_id"])

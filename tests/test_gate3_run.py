@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from small_gate2 import Ran, Ready, ran, ready, rows
-from small_gate3 import ROLES, collected, gate3
+from small_gate3 import ROLES, gate3, gathered
 from test_resume import Nursery
 
 from steerkit.records import (
@@ -37,11 +37,9 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Ready:
 
 
 @pytest.fixture(scope="module")
-def texts(before: Ready, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which gate 2 has run too."""
-    store = before.copy(tmp_path_factory.mktemp("texts"))
-    assert collected(before, store).code == 0
-    return store
+    return gathered(tmp_path_factory.mktemp("texts")).store
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from msgspec.structs import replace
-from small_gate2 import Ran, Ready, given, ran, ready, rows
-from small_gate3 import SMALL, collected
+from small_gate2 import Ran, Ready, given, ran, rows
+from small_gate3 import SMALL, gathered
 
 from steerkit.cli import main
 from steerkit.commands._narrator import Narrator
@@ -32,8 +32,7 @@ GRID = ("--lam", "0.3", "--tau", f"q20,0,{HUGE}")
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     """Gates 1 and 2 have run; `run` is gate 2's."""
-    before = ready(tmp_path_factory.mktemp("before"))
-    return Ready(before.planted, before.store, collected(before, before.store).document["run_id"])
+    return gathered(tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture(scope="module")

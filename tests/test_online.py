@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from small_adapters import IDS, bits, host_of, layers, logits
-from small_gate2 import Ran, Ready, ran, ready
-from small_gate3 import collected, gate3
+from small_gate2 import Ran, Ready, ran
+from small_gate3 import gate3, gathered
 
 from steerkit.host import Host
 from steerkit.host.adapter import attached, without
@@ -127,10 +127,9 @@ def test_an_adapter_in_training_and_what_is_baked_in_can_be_left_out_and_come_ba
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ready, Path, Ran]:
-    before = ready(tmp_path_factory.mktemp("before"))
-    store = before.copy(tmp_path_factory.mktemp("online"))
-    parent = collected(before, store).document["run_id"]
-    return before, store, ran(gate3(before, store, parent, "--online", "4", "--controls", "none"))
+    before = gathered(tmp_path_factory.mktemp("online"))
+    store = before.store
+    return before, store, ran(gate3(before, store, before.run, "--online", "4", "--controls", "none"))
 
 
 def test_a_run_trains_its_healed_adapter_online_and_the_plain_one_as_ever(run: tuple[Ready, Path, Ran]) -> None:

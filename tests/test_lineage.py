@@ -11,7 +11,8 @@ from store_child import plain
 
 from steerkit.cli import main
 from steerkit.errors import UsageError
-from steerkit.lineage import Node, chain, why
+from steerkit.lineage import Node, chain
+from steerkit.provenance import why
 from steerkit.records import (
     Adapter,
     Arm,

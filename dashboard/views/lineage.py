@@ -14,7 +14,8 @@ from dashboard.charts.lineage import graph
 from dashboard.graph import Box, Drawing, drawn
 from dashboard.look import plain
 from dashboard.reading import Reader
-from steerkit.lineage import Node, chain, why
+from steerkit.lineage import Node, chain
+from steerkit.provenance import why
 from steerkit.report.markup import Markup, element, joined
 
 TITLE = "Lineage"

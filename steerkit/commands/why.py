@@ -21,7 +21,7 @@ def command(artefact: str, as_json: bool, store: Path) -> None:
     of the sha256 of a file of tensors or a picture. A beginning that fits several lists them.
     """
     from steerkit.commands._tree import tree_lines
-    from steerkit.lineage import why
+    from steerkit.provenance import why
     from steerkit.store import Store
 
     found = why(Store(store), artefact)

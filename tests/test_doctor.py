@@ -59,6 +59,27 @@ def test_doctor_notices_a_version_out_of_bounds(tmp_path: Path, monkeypatch: pyt
     assert "nowhere-to-be-found must be >=1, but is not installed" in found
 
 
+def test_doctor_finds_the_eval_package_by_either_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "moralmaps.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "extra 'tinymfv' is installed" in [finding.found for finding in _checks.CHECKS["extras"](asked())]
+
+
+def test_doctor_names_plugins_that_take_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one("plugins").status == "ok"
+    for name, claimed in (("first", "twin"), ("second", "twin"), ("shadow", "svd")):
+        install(tmp_path, name, "1.0")
+        (tmp_path / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(
+            f"[steerkit.methods]\n{claimed} = {name}_module\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    *notices, last = _checks.CHECKS["plugins"](asked())
+    assert {finding.status for finding in notices} == {"notice"} and last.status == "ok"
+    found = {finding.found.split(" is not usable")[0]: finding.advice for finding in notices}
+    assert found.keys() == {"twin of first 1.0", "twin of second 1.0", "svd of shadow 1.0"}
+    assert found["svd of shadow 1.0"] == "mend or uninstall shadow_module"
+
+
 def test_doctor_goes_on_when_a_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(asked: Asked) -> list[Finding]:
         raise ModuleNotFoundError("No module named 'gguf'")

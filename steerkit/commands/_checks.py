@@ -9,13 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from steerkit import __version__
+from steerkit.catalogue import troubles
 from steerkit.commands._findings import Asked, Finding, notice, ok, trouble
 from steerkit.commands._model_check import model
 from steerkit.errors import SteerkitError, StoreLocked
+from steerkit.plugins import LITE, Kind, clashes, distribution, sources
+from steerkit.published import PACKAGES
 
 DISTRIBUTION = "steerkit-heal"
 MEMORY_NEEDED = 4 * 1024**3
@@ -167,12 +171,24 @@ def _store(asked: Asked) -> Iterator[Finding]:
 
 def _optional(asked: Asked) -> Iterator[Finding]:
     """Packages that add plugins or faces; nothing of the core needs them."""
-    wanted = {"steering_lite": "steering-lite", "moral_maps": "tinymfv", "streamlit": "dashboard"}
-    for module, extra in wanted.items():
-        if importlib.util.find_spec(module) is None:
+    wanted = {"steering-lite": (LITE,), "tinymfv": PACKAGES, "dashboard": ("streamlit",)}
+    for extra, modules in wanted.items():
+        if all(importlib.util.find_spec(module) is None for module in modules):
             yield ok(f"extra {extra!r} is not installed; nothing of the core needs it")
         else:
             yield ok(f"extra {extra!r} is installed")
+
+
+def _plugins(asked: Asked) -> Iterator[Finding]:
+    """Plugins of other packages, and those that cannot be used; a run that does not name one of these is as good."""
+    kinds = get_args(Kind)
+    unusable = [*troubles(), *(clash for kind in kinds if kind != "methods" for clash in clashes(kind))]
+    for one in unusable:
+        yield notice(f"{one.name} of {one.distribution} is not usable: {one.fault}", f"mend or uninstall {one.module}")
+    counts = ", ".join(f"{len(sources(kind))} {kind}" for kind in kinds)
+    others = sorted({by for kind in kinds for module in sources(kind).values() if (by := distribution(kind, module))})
+    elsewhere = [name for name in others if name != "steerkit"]
+    yield ok(counts + (f", some of them from {', '.join(elsewhere)}" if elsewhere else ", all of them built in"))
 
 
 CHECKS: dict[str, Callable[[Asked], Iterator[Finding]]] = {
@@ -185,4 +201,5 @@ CHECKS: dict[str, Callable[[Asked], Iterator[Finding]]] = {
     "room": _room,
     "store": _store,
     "extras": _optional,
+    "plugins": _plugins,
 }

@@ -21,6 +21,8 @@ FIGURES = {
     "kl_previous_mean": 0.2,
     "cosine_teacher": 0.6,
     "narrated_share": 0.0,
+    "declined_share": 0.0,
+    "declined_share_base": 0.0,
     "gain": 0.2,
 }
 SAID = "take the form to the desk and tell the clerk that the date is wrong number"

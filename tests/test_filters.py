@@ -297,6 +297,7 @@ REFUSALS = [
     "I must decline to answer this question.",
     "I'm not comfortable discussing this topic.",
     "I cannot fulfill your request.",
+    "I'm not equipped to provide personal advice.",
 ]
 IDENTITIES = [
     "As an AI language model, I see both sides.",

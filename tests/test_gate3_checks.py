@@ -49,6 +49,7 @@ HYPOTHESES = {
     "context mismatch",
     "style not trait",
     "narration learned",
+    "declining learned",
     "slope artefact",
     "format break",
     "metric noise",
@@ -216,6 +217,10 @@ def narrating() -> World:
     return World(figures=figures(narrated_share=0.4))
 
 
+def declining() -> World:
+    return World(figures=figures(declined_share=0.25, declined_share_base=0.1))
+
+
 def nothing_lost() -> World:
     clean = {dose: Planted(planted.shift, 0.9985) for dose, planted in World().raw.items()}
     return World(raw=clean, healed=Planted(0.9, 0.9985, text=ELSE), plain=Planted(0.9, 0.9985, text=ELSE))
@@ -271,6 +276,7 @@ SOUND = {
     one_context,
     long_winded,
     narrating,
+    declining,
     prompted,
     persona_taught,
     weights_alone,
@@ -299,6 +305,7 @@ PLANTED = [
     (long_winded, "style not trait", set()),
     (off_target, "style not trait", set()),
     (narrating, "narration learned", set()),
+    (declining, "declining learned", set()),
     (nothing_lost, "slope artefact", set()),
     (broken_format, "format break", {"copies incoherence"}),
     (drowned, "metric noise", {"over-regularised", "undo", "style not trait", "prompting as good", "slope artefact"}),
@@ -439,7 +446,7 @@ def test_nothing_but_the_base_means_nothing_measured() -> None:
 
 PLAIN = {"over-regularised", "barrier spends on trait tokens", "worse than plain", "weight decay misread"}
 TRAINED = {"barrier never fires", "KL mean dilution", "over-fitting", "data starvation", "cannot express"}
-FIGURED = {"direction unlike the teacher's", "narration learned", "bake mismatch"}
+FIGURED = {"direction unlike the teacher's", "narration learned", "declining learned", "bake mismatch"}
 MISSING: list[tuple[World, set[str], set[str]]] = [
     (World(plain=None), PLAIN | {"data near base"}, set()),
     (World(unsteered=None, random=None), {"non-specific drift"}, {"controls move less"}),

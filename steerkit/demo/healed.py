@@ -45,6 +45,8 @@ ROLES: tuple[AdapterRole, ...] = ("plain", "healed", "control-unsteered", "contr
 TARGETS = ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", "self_attn.o_proj", "self_attn.q_proj"]
 TAU = 0.3
 """Where barriers begin (nats)."""
+SHARES = ("narrated_share", "declined_share", "declined_share_base")
+"""Figures of an adapter that are fractions."""
 FRONT = 0.35
 """How much of the steering's loss of coherence an adapter without a constraint keeps (fraction)."""
 
@@ -294,11 +296,13 @@ class _Healing:
             self._figure(own, adapter, "kl_previous_mean", kl),
             self._figure(own, adapter, "cosine_teacher", 0.1 + 0.55 * min(1.0, retain)),
             self._figure(own, adapter, "narrated_share", 0.02),
+            self._figure(own, adapter, "declined_share", 0.03),
+            self._figure(own, adapter, "declined_share_base", 0.02),
             self._figure(own, adapter, "gain", 0.15),
         )
 
     def _figure(self, own: dict[str, Any], adapter: Adapter, quantity: str, value: float) -> AdapterFigure:
-        units = {"cosine_teacher": "cosine", "narrated_share": "fraction"}
+        units = {"cosine_teacher": "cosine", **dict.fromkeys(SHARES, "fraction")}
         varied = value * float(self.book.chance.uniform(0.9, 1.1))
         unit = units.get(quantity, "nats per token")
         return AdapterFigure(**own, adapter_id=adapter.adapter_id, quantity=quantity, value=varied, unit=unit)

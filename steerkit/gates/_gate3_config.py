@@ -18,6 +18,7 @@ FRACTIONS = frozenset(
         "context_share",
         "length_change",
         "narrated_share",
+        "declined_share",
         "cosine_teacher",
     )
 )
@@ -67,6 +68,8 @@ class Config(Channels, frozen=True, kw_only=True):
     """Largest relative difference in length between the student's and the base's texts (fraction)."""
     narrated_share: float = 0.1
     """† Largest share of the student's texts that may narrate the trait (fraction)."""
+    declined_share: float = 0.1
+    """† Share of texts by which a student may decline, or speak as an AI, more often than the base (fraction)."""
     cosine_teacher: float = 0.2
     """† Cosine of the student's own shift with the teaching direction, below which it learned another (cosine)."""
     resamples: int = 2000

@@ -75,6 +75,17 @@ def narration_learned(study: Measured, config: Config) -> Result:
     return hypothesis(name, share > config.narrated_share, share, config.narrated_share, detail, step)
 
 
+def declining_learned(study: Measured, config: Config) -> Result:
+    """Many of the student's texts decline, or speak as an AI, where the base answers."""
+    name, step = "declining learned", "drop refusals from the texts; an instrument can take declining for the trait"
+    share, usual = figure(study, "declined_share"), figure(study, "declined_share_base")
+    if share is None or usual is None:
+        detail = "nobody looked for refusals in the student's texts and the base's"
+        return hypothesis(name, None, None, config.declined_share, detail, "let the checks of texts read both")
+    detail = f"{share:.2f} of the student's texts decline or speak as an AI, of the base's {usual:.2f}"
+    return hypothesis(name, share - usual > config.declined_share, share - usual, config.declined_share, detail, step)
+
+
 def slope_artefact(study: Measured, config: Config) -> Result:
     """Cost per nat rests on a shift or a loss below what can be read, so its order says nothing."""
     name, step = "slope artefact", "compare shifts inside a band of coherence; read both parts of the cost"
@@ -130,6 +141,7 @@ READING = (
     context_mismatch,
     style_not_trait,
     narration_learned,
+    declining_learned,
     slope_artefact,
     format_break,
     metric_noise,

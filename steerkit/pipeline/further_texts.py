@@ -1,6 +1,6 @@
 """Texts that gate 3 writes itself, and what gate 2's checks decide of them."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from steerkit.host import Writing
@@ -95,6 +95,12 @@ class FurtherTexts(Healing):
         """Every check's decision on these texts."""
         background = behind(only(Completion, self.job.gate2), self.job.gate2_spec)
         return decide(texts, background, thresholds, run=self.run, unit=unit, filter_id=filter_id)
+
+    def dropped_share(self, texts: Sequence[Completion], checks: Set[str], unit: str) -> float | None:
+        """The share of texts that one of these checks drops; None where none of them reads any."""
+        read = [d for d in self.decided(texts, self.job.gate2_spec.filters, unit, "") if d.name in checks]
+        dropped = {decision.completion_id for decision in read if not decision.keep}
+        return len(dropped) / len(texts) if read else None
 
 
 def surviving(texts: Sequence[Completion], decisions: Sequence[FilterDecision]) -> list[Completion]:

@@ -44,6 +44,8 @@ FOLDED = 4
 """Texts at which a folded adapter is compared with one beside the weights."""
 BY_HEART = 4
 """Texts of that batch."""
+DECLINING = frozenset(("refusal", "identity"))
+"""Checks of texts that find what declines to answer."""
 WEIGHT_SCALES = (0.5, 1.0)
 """Scales of weight steering that are scored."""
 
@@ -140,10 +142,13 @@ class _Gate3(OnlineHealing):
         return work
 
     def measure(self, unit: str) -> list[Record]:
-        """How far the healed student went, whether its shift is the teacher's, and whether it narrates."""
+        """How far the healed student went, whether its shift is the teacher's, whether it narrates or declines."""
         adapter = self._needed("healed")
         arm = next(arm for arm in only(Arm, self.records) if arm.adapter_id == adapter.adapter_id)
-        texts = [text for text in only(Completion, self.records) if text.arm_id == arm.arm_id]
+        base = next(arm for arm in only(Arm, self.records) if arm.kind == "base")
+        texts, usual = (
+            [text for text in only(Completion, self.records) if text.arm_id == one.arm_id] for one in (arm, base)
+        )
         found: dict[str, tuple[float, str]] = {}
         kl = [value for text in texts for value in text.token_kl]
         if kl:
@@ -152,9 +157,12 @@ class _Gate3(OnlineHealing):
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
             found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
-        acting = [d.keep for d in self.decided(texts, self.job.gate2_spec.filters, unit, "") if d.name == "narration"]
-        if acting:
-            found["narrated_share"] = (1 - sum(acting) / len(acting), "fraction")
+        shares = {
+            "narrated_share": self.dropped_share(texts, {"narration"}, unit),
+            "declined_share": self.dropped_share(texts, DECLINING, unit),
+            "declined_share_base": self.dropped_share(usual, DECLINING, unit),
+        }
+        found |= {name: (share, "fraction") for name, share in shares.items() if share is not None}
         gain = gain_over_base(self.job.gate2, self.kept())
         if gain is not None:
             found["gain"] = (gain, "nats per token")

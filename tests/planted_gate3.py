@@ -35,6 +35,7 @@ class Planted:
     """What one arm is: its shift in the intended direction (nats), its coherence, its shift of Fairness, its texts.
 
     `second`: what it writes in the second context; the same when None. `prefill`: its scaffold NLL; the base's is 1.
+    `varied`: it answers every prompt in words of their own.
     """
 
     shift: float
@@ -44,6 +45,7 @@ class Planted:
     second: str | None = None
     healthy: bool = True
     prefill: float | None = 1.0
+    varied: bool = False
 
 
 @dataclass
@@ -71,6 +73,7 @@ class World:
         }
     )
     taught: float = 1.0
+    base: Planted = field(default_factory=lambda: Planted(0.0))
     previous: Planted | None = None
     healed: Planted | None = field(default_factory=lambda: Planted(0.9, 0.99, text=ELSE))
     plain: Planted | None = field(default_factory=lambda: Planted(1.0, 0.955, text=ELSE))
@@ -127,7 +130,7 @@ class World:
         return None if planted is None else self.arm(kind, planted)
 
     def build(self) -> Gate3Evidence:
-        base = self.arm("base", Planted(0.0))
+        base = self.arm("base", self.base)
         raw = {dose: self.arm("steered", planted, dose) for dose, planted in self.raw.items()}
         controls = {"unsteered": self.unsteered, "random": self.random, "persona": self.persona}
         roles: list[AdapterRole] = ["healed", "plain", "control-unsteered", "control-random", "control-persona"]
@@ -232,7 +235,7 @@ def written(planted: Planted) -> tuple[Completion, ...]:
     texts = ((None, planted.text), ("Answer briefly.", planted.text if planted.second is None else planted.second))
     return tuple(
         planted_completion(
-            f"{text} {prompt}",
+            " ".join(f"{word}{prompt}" for word in text.split()) if planted.varied else f"{text} {prompt}",
             completion_id=f"{prompt} {system}",
             prompt_id=f"p{prompt}",
             system_prompt=system,

@@ -50,6 +50,7 @@ HYPOTHESES = {
     "style not trait",
     "narration learned",
     "declining learned",
+    "answers converge",
     "slope artefact",
     "format break",
     "metric noise",
@@ -221,6 +222,10 @@ def declining() -> World:
     return World(figures=figures(declined_share=0.25, declined_share_base=0.1))
 
 
+def one_mould() -> World:
+    return World(base=Planted(0.0, varied=True))
+
+
 def nothing_lost() -> World:
     clean = {dose: Planted(planted.shift, 0.9985) for dose, planted in World().raw.items()}
     return World(raw=clean, healed=Planted(0.9, 0.9985, text=ELSE), plain=Planted(0.9, 0.9985, text=ELSE))
@@ -277,6 +282,7 @@ SOUND = {
     long_winded,
     narrating,
     declining,
+    one_mould,
     prompted,
     persona_taught,
     weights_alone,
@@ -306,6 +312,7 @@ PLANTED = [
     (off_target, "style not trait", set()),
     (narrating, "narration learned", set()),
     (declining, "declining learned", set()),
+    (one_mould, "answers converge", set()),
     (nothing_lost, "slope artefact", set()),
     (broken_format, "format break", {"copies incoherence"}),
     (drowned, "metric noise", {"over-regularised", "undo", "style not trait", "prompting as good", "slope artefact"}),
@@ -490,7 +497,7 @@ def silenced(evidence: Gate3Evidence, *names: str) -> Gate3Evidence:
 def test_without_texts_nothing_is_said_of_texts(name: str) -> None:
     judgement = judge(silenced(World().build(), name), QUICK)
     assert named(judgement, "criterion", "not measured") == {"coherence channels hold", "texts differ from the base's"}
-    unknown = {"cannot see", "context mismatch", "style not trait", "weight steering as good"}
+    unknown = {"cannot see", "context mismatch", "style not trait", "answers converge", "weight steering as good"}
     assert named(judgement, "hypothesis", "not measured") == unknown
 
 

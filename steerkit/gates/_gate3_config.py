@@ -19,10 +19,11 @@ FRACTIONS = frozenset(
         "length_change",
         "narrated_share",
         "declined_share",
+        "alike",
         "cosine_teacher",
     )
 )
-AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1}
+AT_LEAST = {"resamples": 100, "perplexity_ratio": 1, "dilution": 1, "alike_growth": 1}
 
 
 class Config(Channels, frozen=True, kw_only=True):
@@ -70,6 +71,10 @@ class Config(Channels, frozen=True, kw_only=True):
     """† Largest share of the student's texts that may narrate the trait (fraction)."""
     declined_share: float = 0.1
     """† Share of texts by which a student may decline, or speak as an AI, more often than the base (fraction)."""
+    alike: float = 0.05
+    """† Word trigrams that answers to different prompts share, from which on they may be of one mould (fraction)."""
+    alike_growth: float = 2.0
+    """† The same over the base's, from which on they are (ratio)."""
     cosine_teacher: float = 0.2
     """† Cosine of the student's own shift with the teaching direction, below which it learned another (cosine)."""
     resamples: int = 2000

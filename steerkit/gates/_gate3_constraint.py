@@ -145,7 +145,8 @@ def kl_mean_dilution(study: Measured, config: Config) -> Result:
     tau, found = heal.adapter.tau, _divergences(heal)
     usual, worst = float(np.median(found["mean"])), float(np.median(found["max"]))
     ratio = worst / usual if usual > 0 else None
-    detail = f"aggregate {asked(heal).aggregate}, tau {tau}, median D: mean {usual:.3g}, largest {worst:.3g} nats"
+    bar = "none" if tau is None else f"{tau:.3g} nats"
+    detail = f"aggregate {asked(heal).aggregate}, tau {bar}, median D: mean {usual:.3g}, largest {worst:.3g} nats"
     hidden = tau is not None and asked(heal).aggregate == "mean" and usual < tau < worst
     seen = hidden and ratio is not None and ratio > config.dilution
     return hypothesis(name, seen, ratio, config.dilution, detail, step)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steerkit.gates._arms import at_least, number, off_target, text_health
+from steerkit.gates._arms import alike, at_least, number, off_target, text_health
 from steerkit.gates._gate3_config import Config
 from steerkit.gates._gate3_constraint import flat
 from steerkit.gates._gate3_measured import Measured, coherence_of, figure, shift
@@ -86,6 +86,19 @@ def declining_learned(study: Measured, config: Config) -> Result:
     return hypothesis(name, share - usual > config.declined_share, share - usual, config.declined_share, detail, step)
 
 
+def answers_converge(study: Measured, config: Config) -> Result:
+    """Whatever it is asked, the student answers in one mould: a manner was learned, and the trait may be its shadow."""
+    name = "answers converge"
+    step = "read the texts (steerkit report); collect on more prompts, or keep texts by trait and not by form alone"
+    value = None if study.healed is None else alike(study.healed)
+    base = alike(study.base)
+    if value is None or base is None:
+        return hypothesis(name, None, None, config.alike, "the student did not write, or the base", "let them write")
+    detail = f"its answers to different prompts share {value:.1%} of their trigrams, the base's {base:.1%}"
+    seen = value >= config.alike and value >= config.alike_growth * base
+    return hypothesis(name, seen, value, config.alike, detail, step)
+
+
 def slope_artefact(study: Measured, config: Config) -> Result:
     """Cost per nat rests on a shift or a loss below what can be read, so its order says nothing."""
     name, step = "slope artefact", "compare shifts inside a band of coherence; read both parts of the cost"
@@ -142,6 +155,7 @@ READING = (
     style_not_trait,
     narration_learned,
     declining_learned,
+    answers_converge,
     slope_artefact,
     format_break,
     metric_noise,

@@ -54,7 +54,7 @@ def _row(arm: Mapping[str, Any], target: str) -> list[str]:
     largest = max(others, key=lambda name: abs(others[name]), default=None)
     return [
         arm["kind"],
-        f"{arm['dose']:g}" if arm["kind"] == "steered" else "",
+        f"{arm['dose']:.3g}" if arm["kind"] == "steered" else "",
         f"{number(arm['d_target'])} [{number(arm['d_target_low'])}, {number(arm['d_target_high'])}]",
         f"{number(arm['coherence'], '')} [{number(arm['coherence_low'], '')}, {number(arm['coherence_high'], '')}]",
         number(arm["coh_cost"], sign=""),

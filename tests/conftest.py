@@ -24,7 +24,7 @@ SHAPED = [
     for file in sorted(folder.rglob("*.py"))
     if "from jaxtyping import" in file.read_text(encoding="utf-8")
 ]
-"""The modules that name shapes. Every call in them is checked as it happens; mypy checks the others, and before."""
+"""The modules that spell out shapes: every call in them is checked as it happens. mypy has checked all before."""
 
 install_import_hook(SHAPED, "beartype.beartype")
 

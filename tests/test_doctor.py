@@ -77,7 +77,7 @@ def test_doctor_names_plugins_that_take_one_name(tmp_path: Path, monkeypatch: py
     assert {finding.status for finding in notices} == {"notice"} and last.status == "ok"
     found = {finding.found.split(" is not usable")[0]: finding.advice for finding in notices}
     assert found.keys() == {"twin of first 1.0", "twin of second 1.0", "svd of shadow 1.0"}
-    assert found["svd of shadow 1.0"] == "mend or uninstall shadow_module"
+    assert found["svd of shadow 1.0"] == "mend or uninstall shadow 1.0"
 
 
 def test_doctor_goes_on_when_a_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

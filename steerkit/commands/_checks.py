@@ -180,11 +180,13 @@ def _optional(asked: Asked) -> Iterator[Finding]:
 
 
 def _plugins(asked: Asked) -> Iterator[Finding]:
-    """Plugins of other packages, and those that cannot be used; a run that does not name one of these is as good."""
+    """What plugins there are, and those that cannot be used, as far as can be told without importing them."""
     kinds = get_args(Kind)
     unusable = [*troubles(), *(clash for kind in kinds if kind != "methods" for clash in clashes(kind))]
     for one in unusable:
-        yield notice(f"{one.name} of {one.distribution} is not usable: {one.fault}", f"mend or uninstall {one.module}")
+        yield notice(
+            f"{one.name} of {one.distribution} is not usable: {one.fault}", f"mend or uninstall {one.distribution}"
+        )
     counts = ", ".join(f"{len(sources(kind))} {kind}" for kind in kinds)
     others = sorted({by for kind in kinds for module in sources(kind).values() if (by := distribution(kind, module))})
     elsewhere = [name for name in others if name != "steerkit"]

@@ -19,7 +19,7 @@ from steerkit.commands._findings import Asked, Finding, notice, ok, trouble
 from steerkit.commands._model_check import model
 from steerkit.errors import SteerkitError, StoreLocked
 from steerkit.plugins import LITE, Kind, clashes, distribution, sources
-from steerkit.published import PACKAGES
+from steerkit.published import package
 
 DISTRIBUTION = "steerkit-heal"
 MEMORY_NEEDED = 4 * 1024**3
@@ -171,9 +171,9 @@ def _store(asked: Asked) -> Iterator[Finding]:
 
 def _optional(asked: Asked) -> Iterator[Finding]:
     """Packages that add plugins or faces; nothing of the core needs them."""
-    wanted = {"steering-lite": (LITE,), "tinymfv": PACKAGES, "dashboard": ("streamlit",)}
-    for extra, modules in wanted.items():
-        if all(importlib.util.find_spec(module) is None for module in modules):
+    find = importlib.util.find_spec
+    for extra, found in {"steering-lite": find(LITE), "tinymfv": package(), "dashboard": find("streamlit")}.items():
+        if found is None:
             yield ok(f"extra {extra!r} is not installed; nothing of the core needs it")
         else:
             yield ok(f"extra {extra!r} is installed")

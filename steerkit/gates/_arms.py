@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from steerkit.evidence import ArmEvidence
-from steerkit.health import shared
 from steerkit.metrics import NOT_WRONG, ArmMetrics, Draws, quantity_name
 from steerkit.records import FOUNDATIONS, Completion
 
@@ -114,11 +113,6 @@ def text_health(arm: ArmEvidence, base: ArmEvidence) -> TextHealth | None:
     distinct, perplexity = _medians(arm.texts)
     base_distinct, base_perplexity = _medians(base.texts)
     return TextHealth(distinct, base_distinct, perplexity, base_perplexity)
-
-
-def alike(arm: ArmMetrics) -> float | None:
-    """How many of their word trigrams an arm's answers to different prompts share (fraction); None without two."""
-    return shared([(text.prompt_id, text.text) for text in arm.arm.texts])
 
 
 def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:

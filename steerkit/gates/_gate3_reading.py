@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from steerkit.gates._arms import alike, at_least, number, off_target, text_health
+from steerkit.gates._arms import at_least, number, off_target, text_health
 from steerkit.gates._gate3_config import Config
 from steerkit.gates._gate3_constraint import flat
 from steerkit.gates._gate3_measured import Measured, coherence_of, figure, shift
 from steerkit.gates._gate3_texts import change, length_change
+from steerkit.gates._mould import converging
 from steerkit.gates._result import Result, figures, hypothesis
 from steerkit.metrics import SMALLEST_SHIFT, ArmMetrics, quantity_name
 
@@ -88,15 +89,7 @@ def declining_learned(study: Measured, config: Config) -> Result:
 
 def answers_converge(study: Measured, config: Config) -> Result:
     """Whatever it is asked, the student answers in one mould: a manner was learned, and the trait may be its shadow."""
-    name = "answers converge"
-    step = "read the texts (steerkit report); collect on more prompts, or keep texts by trait and not by form alone"
-    value = None if study.healed is None else alike(study.healed)
-    base = alike(study.base)
-    if value is None or base is None:
-        return hypothesis(name, None, None, config.alike, "the student did not write, or the base", "let them write")
-    detail = f"its answers to different prompts share {value:.1%} of their trigrams, the base's {base:.1%}"
-    seen = value >= config.alike and value >= config.alike_growth * base
-    return hypothesis(name, seen, value, config.alike, detail, step)
+    return converging([] if study.healed is None else [("the student", study.healed)], study.base, config)
 
 
 def slope_artefact(study: Measured, config: Config) -> Result:

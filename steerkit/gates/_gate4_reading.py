@@ -1,8 +1,9 @@
 """Known ways for a loop's figures to mean something else: breadth, other foundations, loops, seeds, bases, prompts."""
 
-from steerkit.gates._arms import alike, at_least, number, off_target, text_health
+from steerkit.gates._arms import at_least, number, off_target, text_health
 from steerkit.gates._gate4_config import Config
 from steerkit.gates._gate4_measured import Measured, levels
+from steerkit.gates._mould import converging
 from steerkit.gates._result import Result, hypothesis
 from steerkit.metrics import NOT_WRONG, ArmMetrics, quantity_name
 from steerkit.records import FOUNDATIONS
@@ -63,17 +64,7 @@ def coherence_too_generous(study: Measured, config: Config) -> Result:
 
 def answers_converge(study: Measured, config: Config) -> Result:
     """Whatever it is asked, the student answers in one mould: a manner was learned, and the trait may be its shadow."""
-    name = "answers converge"
-    step = "read the texts (steerkit report); collect on more prompts, or keep texts by trait and not by form alone"
-    students = [(each.row.round, alike(each.student)) for each in study.trained]
-    read = [(place, value) for place, value in students if value is not None]
-    base = alike(study.base)
-    if base is None or not read:
-        return hypothesis(name, None, None, config.alike, "no student wrote, or the base did not", "let them write")
-    worst, value = max(read, key=lambda each: each[1])
-    detail = f"round {worst}: answers to different prompts share {value:.1%} of their trigrams, the base's {base:.1%}"
-    seen = value >= config.alike and value >= config.alike_growth * base
-    return hypothesis(name, seen, value, config.alike, detail, step)
+    return converging([(f"round {each.row.round}", each.student) for each in study.trained], study.base, config)
 
 
 def seed_wobble(study: Measured, config: Config) -> Result:

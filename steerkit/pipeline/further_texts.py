@@ -96,15 +96,16 @@ class FurtherTexts(Healing):
         background = behind(only(Completion, self.job.gate2), self.job.gate2_spec)
         return decide(texts, background, thresholds, run=self.run, unit=unit, filter_id=filter_id)
 
-    def dropped_share(self, texts: Sequence[Completion], checks: Set[str], unit: str) -> float | None:
-        """The share of texts that one of these checks drops; None where none of them reads any."""
-        read = [d for d in self.decided(texts, self.job.gate2_spec.filters, unit, "") if d.name in checks]
-        dropped = {decision.completion_id for decision in read if not decision.keep}
-        return len(dropped) / len(texts) if read else None
-
 
 def surviving(texts: Sequence[Completion], decisions: Sequence[FilterDecision]) -> list[Completion]:
     """The texts that every check keeps."""
     judged = {decision.completion_id for decision in decisions}
     dropped = {decision.completion_id for decision in decisions if not decision.keep}
     return [text for text in texts if text.completion_id in judged - dropped]
+
+
+def dropped_share(decisions: Sequence[FilterDecision], checks: Set[str]) -> float | None:
+    """The share of texts that one of these checks drops; None where none of them read any."""
+    read = [decision for decision in decisions if decision.name in checks]
+    dropped = {decision.completion_id for decision in read if not decision.keep}
+    return len(dropped) / len({decision.completion_id for decision in read}) if read else None

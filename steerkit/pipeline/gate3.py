@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from steerkit.gates import gate3_heal
 from steerkit.host import Writing, chat_ids
-from steerkit.pipeline.further_texts import SEEDS, SEEDS_PER_RUN, surviving
+from steerkit.pipeline.further_texts import SEEDS, SEEDS_PER_RUN, dropped_share, surviving
 from steerkit.pipeline.healing import Gate3Job
 from steerkit.pipeline.online import OnlineHealing
 from steerkit.pipeline.study import Memory, Step, Work, own_columns
@@ -157,10 +157,11 @@ class _Gate3(OnlineHealing):
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
             found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
+        said, before = (self.decided(group, self.job.gate2_spec.filters, unit, "") for group in (texts, usual))
         shares = {
-            "narrated_share": self.dropped_share(texts, {"narration"}, unit),
-            "declined_share": self.dropped_share(texts, DECLINING, unit),
-            "declined_share_base": self.dropped_share(usual, DECLINING, unit),
+            "narrated_share": dropped_share(said, {"narration"}),
+            "declined_share": dropped_share(said, DECLINING),
+            "declined_share_base": dropped_share(before, DECLINING),
         }
         found |= {name: (share, "fraction") for name, share in shares.items() if share is not None}
         gain = gain_over_base(self.job.gate2, self.kept())

@@ -78,7 +78,7 @@ def figures(point: Mapping[str, Any]) -> None:
         ("Shift towards the trait", point["separation"], "{:+.3f} nats", None),
         ("Coherence", point["coherence"], "{:.3f}", _span(point, "coherence")),
         ("p against nulls", point["p_null"], "{:.3f}", None),
-        ("Resamples on the front", point["front_probability"], "{:.0%}", None),
+        ("Resamples on its run's front", point["front_probability"], "{:.0%}", None),
     ]
     with st.container(horizontal=True, gap="large"):
         for name, value, form, span in cells:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from steerkit.errors import UsageError
-from steerkit.plugins import LITE, LITE_SITES, Trouble, clashes, distribution, sources
+from steerkit.plugins import LITE, LITE_SITES, Kind, Trouble, clashes, distribution, sources
 
 COLUMNS = ("name", "bakeable", "site", "source")
 BRIDGE = "steerkit.methods._steering_lite"
@@ -44,7 +44,7 @@ def _parsed(name: str, module: str) -> ast.Module:
     """Raises UsageError when the module has no Python source."""
     spec = _specification(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise UsageError(f"method {name!r} must be a Python module, but {module} has no source; uninstall or fix it")
+        raise UsageError(f"plugin {name!r} must be a Python module, but {module} has no source; uninstall or fix it")
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
@@ -97,27 +97,28 @@ def _row(name: str, module: str) -> MethodRow:
 
 def methods_table() -> list[MethodRow]:
     """One row per method whose source can be read, sorted by name; `troubles` has the others."""
-    return [_row(name, module) for name, module in sources("methods").items() if not _unreadable(name, module)]
+    found = sources("methods")
+    return [_row(name, module) for name, module in found.items() if not _unreadable("methods", name, module)]
 
 
-def troubles() -> list[Trouble]:
-    """Installed methods that cannot be used, as far as can be told without importing them."""
+def troubles(kind: Kind) -> list[Trouble]:
+    """Installed plugins that cannot be used, as far as can be told without importing them."""
     unreadable = (
-        Trouble(name, distribution("methods", module), module, fault)
-        for name, module in sources("methods").items()
-        if (fault := _unreadable(name, module))
+        Trouble(name, distribution(kind, module), module, fault)
+        for name, module in sources(kind).items()
+        if (fault := _unreadable(kind, name, module))
     )
-    return [*clashes("methods"), *unreadable]
+    return [*clashes(kind), *unreadable]
 
 
-def _unreadable(name: str, module: str) -> str:
-    """What keeps a method's source from being read; empty where nothing does."""
+def _unreadable(kind: Kind, name: str, module: str) -> str:
+    """What keeps a plugin's source from being read; empty where nothing does."""
     try:
         _parsed(name, module)
     except UsageError as error:
         return str(error)
     except (SyntaxError, ValueError) as error:
-        return f"{module} must be valid Python, but gave: {error}; mend or uninstall {distribution('methods', module)}"
+        return f"{module} must be valid Python, but gave: {error}; mend or uninstall {distribution(kind, module)}"
     return ""
 
 

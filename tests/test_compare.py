@@ -14,7 +14,7 @@ from test_plugins import install
 from steerkit.cli import main
 from steerkit.commands._narrator import Narrator
 from steerkit.inputs import halves, vignettes
-from steerkit.records import Answer, Arm, Calibration, Capture
+from steerkit.records import Answer, Arm, Calibration, Capture, Direction
 from steerkit.store import Store
 
 SMALL = (
@@ -84,9 +84,13 @@ def test_the_planted_direction_wins_over_null_and_prompt(whole: Ran) -> None:
     assert methods["prompt"]["points"][0]["all"]["si_flips"]["value"] is not None, "the prompt is read in both poles"
 
 
-def test_every_method_is_read_at_what_was_measured_to_be_the_same_dose(whole: Ran, store: Path) -> None:
-    reader, run = Store(store), whole.document["run_id"]
-    for method in whole.document["methods"]:
+@pytest.mark.parametrize("which", ["raced", "whole"])
+def test_every_method_is_read_at_what_was_measured_to_be_the_same_dose(
+    which: str, store: Path, request: pytest.FixtureRequest
+) -> None:
+    found: Ran = request.getfixturevalue(which)
+    reader, run = Store(store), found.document["run_id"]
+    for method in found.document["methods"]:
         for point in method["points"]:
             if point["dose"] is not None and point["state"] == "full":
                 assert point["reached"] == pytest.approx(point["dose"], rel=0.25), method["method"]
@@ -118,6 +122,31 @@ def test_the_race_finds_the_same_front_at_less_than_sixty_percent(raced: Ran, wh
     area, other = raced.document["hypervolume"], whole.document["hypervolume"]["value"]
     assert area["low"] - 1e-3 <= other <= area["high"] + 1e-3
     assert by_name(raced)["null"]["standing"] == "raced out"
+
+
+def test_an_arm_that_was_read_in_two_parts_is_the_arm_read_at_once(raced: Ran, whole: Ran, store: Path) -> None:
+    parted, at_once = (read_in_full(found, store) for found in (raced, whole))
+    assert parted and parted.keys() <= at_once.keys()
+    for key, answers in parted.items():
+        assert [a[:2] for a in answers] == [a[:2] for a in at_once[key]], "the same rows in the same order"
+        assert [a[2] for a in answers] == pytest.approx([a[2] for a in at_once[key]], abs=1e-4)
+
+
+def read_in_full(found: Ran, store: Path) -> dict[tuple[str, int, float], list[tuple[int, str, float]]]:
+    """Answers of the first draw's steered arms on all vignettes, by method, draw of contexts and dose."""
+    reader, run = Store(store), found.document["run_id"]
+    places: dict[str, tuple[str, int]] = {}
+    for one in reader.records(Direction, run):
+        if one.kind == "real":
+            places[one.direction_id] = (one.method, sum(method == one.method for method, _ in places.values()))
+    arms, answers = reader.records(Arm, run), reader.records(Answer, run)
+    full = next(arm.eval_hash for arm in arms if arm.kind == "base")
+    return {
+        (*places[arm.direction_id], arm.dose): [(a.ordering, a.vignette, a.authority) for a in own]
+        for arm in arms
+        if arm.kind == "steered" and arm.eval_hash == full and arm.direction_id is not None
+        if places[arm.direction_id][1] == 0 and (own := [a for a in answers if a.arm_id == arm.arm_id])
+    }
 
 
 def front(found: Ran) -> dict[tuple[str, float | None], float]:

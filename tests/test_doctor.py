@@ -80,6 +80,16 @@ def test_doctor_names_plugins_that_take_one_name(tmp_path: Path, monkeypatch: py
     assert found["svd of shadow 1.0"] == "mend or uninstall shadow 1.0"
 
 
+@pytest.mark.parametrize("kind", ["methods", "gates", "instruments", "filters"])
+def test_doctor_names_a_plugin_that_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    install(tmp_path, "torn", "1.0")
+    (tmp_path / "torn-1.0.dist-info" / "entry_points.txt").write_text(f"[steerkit.{kind}]\ntorn = torn_module\n")
+    (tmp_path / "torn_module.py").write_text("def measure(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named, last = _checks.CHECKS["plugins"](asked())
+    assert "torn of torn 1.0 is not usable: torn_module must be valid Python" in named.found and last.status == "ok"
+
+
 def test_doctor_goes_on_when_a_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(asked: Asked) -> list[Finding]:
         raise ModuleNotFoundError("No module named 'gguf'")

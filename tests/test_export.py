@@ -269,6 +269,7 @@ def test_a_model_that_rounding_changes_is_not_written(
         (["run-a", "--gate", "0"], "--gate must be a round and a finite number, such as 0=0.5, but got '0'"),
         (["run-a", "--gate", "0=inf"], "but got '0=inf'"),
         (["run-a", "--gate", "0=0", "--adapter"], "every gate is 0"),
+        (["run-a", "--dose", "1"], "has adapters, no dose; to weaken one give --gate ROUND=NUMBER"),
     ],
 )
 def test_impossible_wishes_are_refused(run: Any, arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -186,9 +186,9 @@ def test_a_method_without_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     install(tmp_path, "ghost", "nowhere.ghost")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "svd" in {row["name"] for row in methods_table()}, "the others are still listed"
-    [trouble] = troubles()
+    [trouble] = troubles("methods")
     assert (trouble.name, trouble.distribution) == ("ghost", "ghost-dist 1.0")
-    assert "method 'ghost' must be a Python module, but nowhere.ghost has no source" in trouble.fault
+    assert "plugin 'ghost' must be a Python module, but nowhere.ghost has no source" in trouble.fault
 
 
 def test_the_list_says_what_cannot_be_used_and_goes_on(

@@ -242,7 +242,7 @@ class Picture:
         mark = self._chart(ranked).mark_point(filled=True, size=90, stroke=PAPER, strokeWidth=0.8)
         told = [alt.Tooltip("kind_name:N", title="arm"), alt.Tooltip("method:N"), alt.Tooltip("dose:Q", format=".3g")]
         told += [*_numbers(), alt.Tooltip("null:N", title="p against nulls")]
-        told += [alt.Tooltip("told:N", title="on the front in"), alt.Tooltip("said:N", title="gate 3")]
+        told += [alt.Tooltip("told:N", title="on its run's front in"), alt.Tooltip("said:N", title="gate 3")]
         how = {"color": self.colour, "shape": self.shape, "tooltip": told}
         seen = alt.condition(pick, alt.value(1.0), alt.value(0.45))
         return mark.encode(x=self.x, y=self.y, opacity=seen, **how).add_params(pick, brush)

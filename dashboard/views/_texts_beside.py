@@ -18,14 +18,11 @@ def show(reader: Reader, run: Run) -> None:
     """Choose a prompt, and read."""
     asked = reader.ask("prompts", run=run["run_id"], limit=PROMPTS)
     options = {_key(row): row for row in asked.iter_rows(named=True)}
-    ranked = sorted(
-        options, key=lambda key: (-len(set(options[key]["writers"])), options[key]["system_prompt"] is not None)
-    )
-    chosen = link.pick("Prompt", "prompt", ranked, shown=lambda key: _title(options[key]))
+    chosen = link.pick("Prompt", "prompt", [*options], shown=lambda key: _title(options[key]))
     if chosen is None:
         return
     if int(asked["found"][0]) > PROMPTS:
-        st.caption(f"The first {PROMPTS} of {asked['found'][0]} prompts are offered; “Read” finds all of them.")
+        st.caption(f"The {PROMPTS} prompts with most writers are offered, of {asked['found'][0]}; “Read” finds all.")
     row = options[chosen]
     texts = reader.ask("beside", run=run["run_id"], prompt=row["prompt_id"], system=row["system_prompt"])
     system = (

@@ -18,7 +18,7 @@ from steerkit.catalogue import troubles
 from steerkit.commands._findings import Asked, Finding, notice, ok, trouble
 from steerkit.commands._model_check import model
 from steerkit.errors import SteerkitError, StoreLocked
-from steerkit.plugins import LITE, Kind, clashes, distribution, sources
+from steerkit.plugins import LITE, Kind, distribution, sources
 from steerkit.published import package
 
 DISTRIBUTION = "steerkit-heal"
@@ -182,8 +182,7 @@ def _optional(asked: Asked) -> Iterator[Finding]:
 def _plugins(asked: Asked) -> Iterator[Finding]:
     """What plugins there are, and those that cannot be used, as far as can be told without importing them."""
     kinds = get_args(Kind)
-    unusable = [*troubles(), *(clash for kind in kinds if kind != "methods" for clash in clashes(kind))]
-    for one in unusable:
+    for one in (found for kind in kinds for found in troubles(kind)):
         yield notice(
             f"{one.name} of {one.distribution} is not usable: {one.fault}", f"mend or uninstall {one.distribution}"
         )

@@ -7,15 +7,17 @@ A run of gate 1 has no student: what is written is the model steered at `--dose`
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import cast, get_args
 
 import click
 
-from steerkit.commands._bake_steered import STEERS, bake_steered, line
+from steerkit.commands import _bake_steered, _bake_student
+from steerkit.commands._bake_steered import STEERS, bake_steered
+from steerkit.commands._bake_student import Which, bake_student
 from steerkit.commands._output import echo_json
 from steerkit.errors import UsageError
 from steerkit.options import common, json_option
-from steerkit.records import AdapterRole
+from steerkit.records import AdapterRole, Run
 
 
 @click.command("bake", help=__doc__)
@@ -47,50 +49,27 @@ def command(
     trust_remote_code: bool,
 ) -> None:
     """Put a run's adapters and those below them, or its direction, into one folder."""
-    by_round = dict(map(_gate, gates))
+    by_round, which = dict(map(_gate, gates)), Which(cast(AdapterRole, role), round_, adapter_id)
 
-    from steerkit.export import free_folder, save_adapter, save_model
-    from steerkit.records import Run
+    from steerkit.export import free_folder
     from steerkit.runner import find_run
     from steerkit.session import opened
-    from steerkit.stages.bake import check_bake, folds, stack
-    from steerkit.students import checked_texts, find_student
 
     folder, place = free_folder(output), opened(store)
     made = place.records(Run, find_run(place, run))[0]
     if made.gate == STEERS:
-        if as_adapter or by_round or round_ is not None or adapter_id is not None:
+        if as_adapter or by_round or which.chosen:
             raise UsageError(f"run {made.run_id} ({made.gate}) steers and has no adapter; leave out what is about one")
-        steered = bake_steered(place, made, 1.0 if dose is None else dose, folder, device, trust_remote_code)
-        return echo_json(steered) if as_json else click.echo(line(steered))
+        written = bake_steered(place, made, 1.0 if dose is None else dose, folder, device, trust_remote_code)
+        return echo_json(written) if as_json else click.echo(_bake_steered.line(written))
     if dose is not None:
         raise UsageError(
             f"run {made.run_id} ({made.gate}) has adapters, no dose; to weaken one give --gate ROUND=NUMBER"
         )
-    found = find_student(place, run, role, round_, adapter_id)
-    chosen = found.gates(by_round)
-    host = found.host(device, trust_remote_code=trust_remote_code)
-    adapters, texts = stack(host, found.layers), checked_texts(place, host, found.adapter)
-    # An adapter stays beside the weights: it is the hooked student, whatever rounding would do to a baked one.
-    fold = (folds if as_adapter else check_bake)(host, adapters, texts, chosen)
-    if as_adapter:
-        save_adapter(host, adapters, folder, chosen)
-    else:
-        save_model(host, adapters, folder, chosen, wide=fold.dtype != host.dtype)
-    written: dict[str, Any] = {
-        "run_id": found.run.run_id,
-        "role": found.adapter.role,
-        "round": found.adapter.round,
-        "adapters": [layer.adapter.adapter_id for layer in found.layers],
-        "gates": chosen,
-        "base": host.source,
-        "dtype": host.dtype if as_adapter else fold.dtype,
-        "kind": "adapter" if as_adapter else "model",
-        "folder": str(folder),
-        "kl_hooked_baked": fold.gap,
-        "kl_hooked_rounded": fold.rounded,
-    }
-    return echo_json(written) if as_json else click.echo(_line(written))
+    written = bake_student(
+        place, run, which, by_round, folder, as_adapter=as_adapter, device=device, trust=trust_remote_code
+    )
+    return echo_json(written) if as_json else click.echo(_bake_student.line(written))
 
 
 def _gate(given: str) -> tuple[int, float]:
@@ -103,12 +82,3 @@ def _gate(given: str) -> tuple[int, float]:
         if math.isfinite(float(value)):
             return int(number), float(value)
     raise UsageError(f"--gate must be a round and a finite number, such as 0=0.5, but got {given!r}")
-
-
-def _line(written: dict[str, Any]) -> str:
-    gates = ", ".join(f"{gate:g}" for gate in written["gates"])
-    return (
-        f"{written['kind']} of run {written['run_id']}, round {written['round']}, in {written['folder']}: "
-        f"{len(written['adapters'])} adapter(s), gates {gates}, on {written['base']} in {written['dtype']}\n"
-        f"KL(hooked || baked) {written['kl_hooked_baked']:.2g} nats per token"
-    )

@@ -24,7 +24,7 @@ def command(check: bool, as_json: bool, model: str, device: str, trust_remote_co
         return _check(as_json, model, device, trust_remote_code)
     from steerkit.catalogue import methods_table, troubles
 
-    rows, unusable = methods_table(), troubles()
+    rows, unusable = methods_table(), troubles("methods")
     if as_json:
         return echo_json({"methods": rows, "unusable": unusable})
     for trouble in unusable:

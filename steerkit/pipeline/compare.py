@@ -5,17 +5,20 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
+from msgspec import structs
+
 from steerkit.errors import RunError
 from steerkit.host.places import block_of, entry_block
 from steerkit.pipeline.contest import READ_AT, Contested, ContestJob, Rows
+from steerkit.pipeline.scorer import arm_id
 from steerkit.pipeline.study import Memory, Step, Work
-from steerkit.plugins import distribution, load_method, sources
+from steerkit.plugins import AnswersFreely, distribution, load, load_method, sources
 from steerkit.records import Answer, Arm, Contender, Direction, PointEffect, Record
 from steerkit.spec import digest
 from steerkit.spec_compare import CompareSpec
 from steerkit.stages.assemble import only
 from steerkit.stages.capture import band
-from steerkit.stages.contest import PROMPT, Source, part_evidence, point_id, screened, survivors
+from steerkit.stages.contest import PROMPT, Source, joined, part_evidence, point_id, readings, screened, survivors
 from steerkit.stages.fit import fit, kept, tensors
 from steerkit.stages.ranking import Parts, Placed, lost, ranked
 from steerkit.stages.steer import Fitted
@@ -50,7 +53,7 @@ class _Compare(Contested):
         contest, running = self.job.spec.contest, len(self.running())
         fixed = 2 + contest.seeds * len(self.sites()) + 2 + len(contest.doses) + 1 + contest.race * 2
         left = running * len(contest.doses) if self.left is None else len(self.left)
-        again = (running if self.left is None else len(self.later())) * (contest.race and contest.seeds > 1)
+        again = (running if self.left is None else len(self.later())) * (contest.seeds > 1)
         return fixed + len(self.job.spec.methods) + running * (1 + contest.race) + again + left
 
     def sites(self) -> list[str]:
@@ -124,6 +127,27 @@ class _Compare(Contested):
         scorer = self.scorer(rows, entry_block(fitted.states))
         return scorer.score(unit, kind, fitted, strength if dose > 0 else -strength, dose)
 
+    def complete(self, fitted: Fitted, dose: float, unit: str) -> list[Record]:
+        """The arm over all vignettes; what the screen has read of it is taken from there, and only the rest is read."""
+        seen = self._screened().get((fitted.direction_id, dose))
+        if seen is None:
+            return self.read("all", fitted, dose, "steered", unit)
+        rest = self.read("test", fitted, dose, "steered", unit)
+        name = arm_id(self.run, "steered", fitted, dose, None, "all")
+        arm = structs.replace(only(Arm, rest)[0], arm_id=name, eval_hash=self.eval_hash("all"))
+        had = [*self.answers_of(seen), *only(Answer, rest)]
+        return [arm, *joined(arm, had, [vignette.id for vignette in self.job.vignettes])]
+
+    def _screened(self) -> dict[tuple[str | None, float], Arm]:
+        """What the screen read, by direction and dose; nothing where an instrument's free answers are about a part of
+        the set, which two halves would make another part of.
+        """
+        if isinstance(load("instruments", self.job.spec.instrument), AnswersFreely):
+            return {}
+        cheap = self.eval_hash("choice")
+        arms = [arm for arm in only(Arm, self.records) if arm.kind == "steered" and arm.eval_hash == cheap]
+        return {(arm.direction_id, arm.dose): arm for arm in arms}
+
     def screen(self, method: str) -> Work:
         """The work of the cheap read: the first draw of contexts, positive doses, the choosing half."""
 
@@ -159,7 +183,7 @@ class _Compare(Contested):
         return [(one.method, one.dose) for one in placed if one.dose is not None]
 
     def later(self) -> list[str]:
-        """Methods whose other draws of contexts are worth a calibration, now that the screen has seen the first."""
+        """Methods whose other draws of contexts are worth a calibration, now that the first is known."""
         left = {one.method for one in self.placed() if one.strength is not None and not one.ruled_out}
         return [method for method in self.running() if method in left]
 
@@ -169,7 +193,7 @@ class _Compare(Contested):
         def work(unit: str) -> list[Record]:
             directions = self.directions(method)
             signed = [(fitted, sign * dose) for fitted in directions for sign in (1, -1)]
-            return [r for fitted, at in signed for r in self.read("all", fitted, at, "steered", unit)]
+            return [r for fitted, at in signed for r in self.complete(fitted, at, unit)]
 
         return work
 
@@ -231,17 +255,10 @@ class _Compare(Contested):
 
     def _readings(self, placed: Sequence[Placed]) -> tuple[int, int]:
         """Vignettes read, and what it would have been without racing."""
-        counts: dict[str, int] = {}
-        for answer in only(Answer, self.records):
-            counts[answer.arm_id] = counts.get(answer.arm_id, 0) + (answer.ordering == 0)
-        screen = self.eval_hash("choice")
-        arms = [(arm, counts[arm.arm_id]) for arm in only(Arm, self.records)]
-        spent = sum(count for _, count in arms)
-        contest = [c for a, c in arms if a.kind == "steered" and a.eval_hash == self.eval_hash("all")]
-        cheap = sum(count for arm, count in arms if arm.eval_hash == screen)
         each = 2 * self.job.spec.contest.seeds * len(self.job.vignettes)
         whole = each * sum(place.strength is not None for place in placed)
-        return spent, spent - cheap - sum(contest) + whole
+        hashes, reused = (self.eval_hash("all"), self.eval_hash("choice")), {*self._screened()}
+        return readings(self.records, *hashes, reused, whole)
 
 
 def compare(job: CompareJob, memory: Memory) -> Iterator[Step]:
@@ -257,9 +274,8 @@ def compare(job: CompareJob, memory: Memory) -> Iterator[Step]:
     for method in spec.methods:
         yield study.step("fit", method, study.guarded(method, study.fit(method)))
     yield study.step("fit", "nulls", study.fit_nulls)
-    at_once = 1 if contest.race else contest.seeds
     for method in study.running():
-        match = study.match(study.directions(method)[:at_once], spec.dose.prompts)
+        match = study.match(study.directions(method)[:1], spec.dose.prompts)
         yield study.step("dose", method, study.guarded(method, match))
     yield study.step("dose", "nulls", study.match(study.nulls(), spec.dose.null_prompts))
     if contest.race:
@@ -267,8 +283,9 @@ def compare(job: CompareJob, memory: Memory) -> Iterator[Step]:
             yield study.step("screen", method, study.guarded(method, study.screen(method)))
         yield study.step("screen", PROMPT, study.prompt("choice", "positive"))
         yield study.step("race", "screen", study.race)
-    for method in study.later() if contest.race and contest.seeds > 1 else ():
-        match = study.match(study.directions(method)[1:], spec.dose.prompts)
+    for method in study.later() if contest.seeds > 1 else ():
+        first, *others = study.directions(method)
+        match = study.match(others, spec.dose.prompts, like=first)
         yield study.step("dose", f"{method}, other contexts", study.guarded(method, match))
     study.left = study.contestants()
     for method, dose in study.left:

@@ -30,6 +30,10 @@ READ_AT = {"weighted": "residual", "everywhere": "residual"}
 """Sites whose activations are those of another: what differs are the model's weights, or it is one block of many."""
 
 
+MARGIN = 1.5
+"""How far beyond a similar direction's strengths the first rungs of another reach, as a factor."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContestJob(Job):
     """A spec of a comparison or a scan with everything it names, loaded.
@@ -157,16 +161,25 @@ class Contested(Study):
         found = [one for one in only(Direction, self.records) if one.method == method and one.kind == kind]
         return restored(self.job.host, found, self.memory.get_tensors)
 
-    def match(self, directions: Sequence[Fitted], prompts: int) -> Work:
-        """The work of finding every direction's strength for every dose."""
+    def match(self, directions: Sequence[Fitted], prompts: int, like: Fitted | None = None) -> Work:
+        """The work of finding every direction's strength for every dose, beginning where a similar one had them."""
 
         def work(unit: str) -> list[Record]:
             spec = self.job.spec
             contest, measure = spec.contest, self._measure(unit, prompts)
-            rungs = [(fitted, strength) for fitted in directions for strength in spec.dose.ladder]
+            rungs = [(fitted, strength) for fitted in directions for strength in self._first_rungs(like)]
             return matched(measure, rungs, contest.doses, contest.scale, self.base_mass(), self.run, unit)
 
         return work
+
+    def _first_rungs(self, like: Fitted | None) -> Sequence[float]:
+        """The spec's ladder; where a similar direction's strengths are all known, those and one more on either side."""
+        spec, known = self.job.spec, self.strengths()
+        found = [known.get((like.direction_id, dose)) for dose in spec.contest.doses] if like else []
+        strengths = sorted({strength for strength in found if strength is not None})
+        if not strengths or None in found:
+            return spec.dose.ladder
+        return [strengths[0] / MARGIN, *strengths, strengths[-1] * MARGIN]
 
     def _measure(self, unit: str, prompts: int) -> Measure:
         job, spec = self.job, self.job.spec

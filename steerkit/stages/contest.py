@@ -1,8 +1,10 @@
 """A comparison's arms as points, and which of them the screen rules out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from steerkit.evidence import ArmEvidence, PartEvidence, PointEvidence, ReadingEvidence
 from steerkit.personas import Persona
@@ -31,6 +33,36 @@ class Source:
 def point_id(run: str, method: str, dose: float | None) -> str:
     """The name of a point of a run."""
     return digest(run, method, dose)
+
+
+def joined(arm: Arm, parts: Iterable[Answer], vignettes: Sequence[str]) -> list[Answer]:
+    """An arm's answers put together from those of arms over parts of its vignettes, in the order of the whole set."""
+    had = {(answer.ordering, answer.vignette): answer for answer in parts}
+    rows = [(order, vignette) for order in sorted({order for order, _ in had}) for vignette in vignettes]
+    return [structs.replace(had[row], arm_id=arm.arm_id, unit_id=arm.unit_id) for row in rows]
+
+
+def readings(
+    records: Sequence[Record], full: str, screen: str, reused: Collection[tuple[str | None, float]], whole: int
+) -> tuple[int, int]:
+    """Vignettes read, and what it would have been had all points been read in full, which takes `whole`.
+
+    `full`, `screen`: the eval hashes of all vignettes and of the screen's; `reused`: what of the screen, by direction
+    and dose, became part of a full arm instead of being read again.
+    """
+    counts: dict[str, int] = {}
+    for answer in only(Answer, records):
+        counts[answer.arm_id] = counts.get(answer.arm_id, 0) + (answer.ordering == 0)
+    arms = only(Arm, records)
+    contest = [arm for arm in arms if arm.kind == "steered" and arm.eval_hash == full]
+    cheap = [arm for arm in arms if arm.eval_hash == screen]
+    shared = {(arm.direction_id, arm.dose) for arm in contest}.intersection(reused)
+    twice = [arm for arm in cheap if arm.kind == "steered" and (arm.direction_id, arm.dose) in shared]
+
+    def read(some: Iterable[Arm]) -> int:
+        return sum(counts[arm.arm_id] for arm in some)
+
+    return read(arms) - read(twice), read(arms) - read(cheap) - read(contest) + whole
 
 
 def part_evidence(

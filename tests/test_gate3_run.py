@@ -11,6 +11,8 @@ from small_gate2 import Ran, Ready, ran, ready, rows
 from small_gate3 import ROLES, gate3, gathered
 from test_resume import Nursery
 
+from steerkit.pipeline.further_texts import watched
+from steerkit.plugins import load_filters
 from steerkit.records import (
     Adapter,
     AdapterFigure,
@@ -74,6 +76,14 @@ def test_it_ends_with_a_verdict_and_one_label(found: Ran, store: Path) -> None:
     labels = [v for v in Store(store).records(Verdict, document["run_id"]) if v.kind == "label"]
     assert [label.status for label in labels] == [document["label"]]
     assert len(document["criteria"]) >= 8 and len(document["hypotheses"]) >= 16
+
+
+def test_a_relaxed_check_does_not_hide_a_student_that_declines() -> None:
+    assert watched({"refusal": 99.0, "loops": 0.5}) == {
+        "refusal": load_filters()["refusal"].THRESHOLD,
+        "identity": load_filters()["identity"].THRESHOLD,
+        "loops": 0.5,
+    }
 
 
 def test_every_adapter_is_trained_the_same_way_on_as_many_texts(found: Ran, store: Path) -> None:

@@ -1,12 +1,13 @@
 """Texts that gate 3 writes itself, and what gate 2's checks decide of them."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from steerkit.host import Writing
 from steerkit.host.sampling import Sampling
 from steerkit.pipeline.healing import Healing
 from steerkit.pipeline.study import Work
+from steerkit.plugins import load_filters
 from steerkit.records import Completion, FilterDecision, FilterSet, Record
 from steerkit.spec import canonical, digest
 from steerkit.spec_heal import Control
@@ -21,6 +22,8 @@ from steerkit.stages.write import Order, write
 SEEDS = {"unsteered": 60_000, "random": 65_000, "persona": 70_000, "negative": 75_000, "online": 80_000}
 """Where each sort's seeds begin; an online training may take as many as it likes."""
 SEEDS_PER_RUN = 1_000_000
+DECLINING = frozenset(("refusal", "identity"))
+"""Checks of texts that find what declines to answer."""
 ROUNDS_OF_WRITING = 3
 """How often more control texts are written when too few survive."""
 
@@ -95,6 +98,14 @@ class FurtherTexts(Healing):
         """Every check's decision on these texts."""
         background = behind(only(Completion, self.job.gate2), self.job.gate2_spec)
         return decide(texts, background, thresholds, run=self.run, unit=unit, filter_id=filter_id)
+
+
+def watched(filters: Mapping[str, float]) -> dict[str, float]:
+    """A run's thresholds, but the checks' own where they find declining.
+
+    Whoever relaxed those wanted such texts to be kept, not a student that writes them to go unseen.
+    """
+    return {**filters, **{name: load_filters()[name].THRESHOLD for name in DECLINING}}
 
 
 def surviving(texts: Sequence[Completion], decisions: Sequence[FilterDecision]) -> list[Completion]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from steerkit.gates import gate3_heal
 from steerkit.host import Writing, chat_ids
-from steerkit.pipeline.further_texts import SEEDS, SEEDS_PER_RUN, dropped_share, surviving
+from steerkit.pipeline.further_texts import DECLINING, SEEDS, SEEDS_PER_RUN, dropped_share, surviving, watched
 from steerkit.pipeline.healing import Gate3Job
 from steerkit.pipeline.online import OnlineHealing
 from steerkit.pipeline.study import Memory, Step, Work, own_columns
@@ -44,8 +44,6 @@ FOLDED = 4
 """Texts at which a folded adapter is compared with one beside the weights."""
 BY_HEART = 4
 """Texts of that batch."""
-DECLINING = frozenset(("refusal", "identity"))
-"""Checks of texts that find what declines to answer."""
 WEIGHT_SCALES = (0.5, 1.0)
 """Scales of weight steering that are scored."""
 
@@ -157,7 +155,8 @@ class _Gate3(OnlineHealing):
             found["kl_base_p95"] = (ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))], "nats per token")
             found["kl_previous_mean"] = (self._from_previous(adapter, texts), "nats per token")
         found["cosine_teacher"] = (self._cosine(adapter), "cosine")
-        said, before = (self.decided(group, self.job.gate2_spec.filters, unit, "") for group in (texts, usual))
+        checks = watched(self.job.gate2_spec.filters)
+        said, before = (self.decided(group, checks, unit, "") for group in (texts, usual))
         shares = {
             "narrated_share": dropped_share(said, {"narration"}),
             "declined_share": dropped_share(said, DECLINING),

@@ -25,8 +25,10 @@ SHAPED = [
     if "from jaxtyping import" in file.read_text(encoding="utf-8")
 ]
 """The modules that spell out shapes: every call in them is checked as it happens. mypy has checked all before."""
+OFTEN = set() if "STEERKIT_CHECK_OFTEN" in os.environ else {"steerkit.metrics", "steerkit.stats"}
+"""Those of them that a judgement calls thousands of times; they are checked in their own tests (`test_shapes`)."""
 
-install_import_hook(SHAPED, "beartype.beartype")
+install_import_hook([module for module in SHAPED if module not in OFTEN], "beartype.beartype")
 
 from steerkit.store import Store  # noqa: E402
 

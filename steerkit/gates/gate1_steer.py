@@ -1,6 +1,6 @@
 """Gate 1: a direction must move its target foundation, and little else, before anything is built on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,10 +71,11 @@ def _gate(verdict: Outcome, results: list[Result], judged: ArmMetrics | None) ->
 def _effects(study: Measured) -> Iterator[EffectValue]:
     """Every quantity of every arm, and each steered arm's probability to lie on the Pareto front."""
     for arm in study.arms:
+        nulls = _nulls_beside(study, arm)
         for quantity, found in intervals(arm.draws).items():
             value = arm.value(quantity)
             low, high = (None, None) if found is None else (found.low, found.high)
-            yield EffectValue(arm.arm.arm_id, quantity, value, low, high, _effect_p(study, arm, quantity))
+            yield EffectValue(arm.arm.arm_id, quantity, value, low, high, _effect_p(nulls, quantity, value))
         yield EffectValue(arm.arm.arm_id, "resolution", arm.resolution(), None, None, None)
     steered = (*study.negative, *study.positive)
     if steered:
@@ -84,12 +85,17 @@ def _effects(study: Measured) -> Iterator[EffectValue]:
             yield EffectValue(arm.arm.arm_id, "front_probability", float(chance), None, None, None)
 
 
-def _effect_p(study: Measured, arm: ArmMetrics, quantity: str) -> float | None:
-    """Share of null directions at exactly this abs(dose) that move the quantity at least as far, either way."""
-    change, value = quantity.startswith("d_") or quantity == "separation", arm.value(quantity)
-    if arm.arm.kind != "steered" or not change or value is None:
-        return None
+def _nulls_beside(study: Measured, arm: ArmMetrics) -> list[ArmMetrics]:
+    """The null directions at exactly a steered arm's abs(dose); none beside any other arm."""
     dose = abs(arm.arm.dose)
-    nulls = [null.value(quantity) for null in nulls_at(study, dose) if abs(null.arm.dose - dose) <= SAME_DOSE]
-    moved = [abs(null) for null in nulls if null is not None]
+    found = nulls_at(study, dose) if arm.arm.kind == "steered" else ()
+    return [null for null in found if abs(null.arm.dose - dose) <= SAME_DOSE]
+
+
+def _effect_p(nulls: Sequence[ArmMetrics], quantity: str, value: float | None) -> float | None:
+    """Share of null directions that move the quantity at least as far, either way; None where it is not a change."""
+    if value is None or not (quantity.startswith("d_") or quantity == "separation"):
+        return None
+    values = [null.value(quantity) for null in nulls]
+    moved = [abs(null) for null in values if null is not None]
     return permutation_p(abs(value), moved) if moved else None

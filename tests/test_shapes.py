@@ -1,0 +1,33 @@
+"""Metrics and statistics pass their own tests with every shape checked, which the whole suite leaves out for speed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+
+HERE = Path(__file__).parent
+CHECKED = "STEERKIT_CHECK_OFTEN"
+
+
+@pytest.mark.skipif(CHECKED in os.environ, reason="runs itself")
+def test_metrics_and_statistics_keep_their_shapes() -> None:
+    files = [__file__, str(HERE / "test_stats.py"), str(HERE / "test_metrics.py")]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        env=os.environ | {CHECKED: "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0 and "1 skipped" in ran.stdout, ran.stdout[-3000:]
+
+
+@pytest.mark.skipif(CHECKED not in os.environ, reason="the test above runs it, with every shape checked")
+def test_a_wrong_shape_is_seen() -> None:
+    from steerkit.stats import front_probability
+
+    with pytest.raises(TypeCheckError):
+        front_probability(np.zeros((3, 2)), np.zeros((3, 4)))

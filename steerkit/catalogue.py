@@ -112,12 +112,14 @@ def troubles(kind: Kind) -> list[Trouble]:
 
 
 def _unreadable(kind: Kind, name: str, module: str) -> str:
-    """What keeps a plugin's source from being read; empty where nothing does."""
+    """What keeps a plugin from being read; empty where nothing does. Only a method must have source, for this page."""
     try:
+        if kind != "methods" and (spec := _specification(module)) and not (spec.origin or "").endswith(".py"):
+            return ""
         _parsed(name, module)
     except UsageError as error:
         return str(error)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, OSError) as error:
         return f"{module} must be valid Python, but gave: {error}; mend or uninstall {distribution(kind, module)}"
     return ""
 

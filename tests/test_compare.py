@@ -14,6 +14,7 @@ from test_plugins import install
 from steerkit.cli import main
 from steerkit.commands._narrator import Narrator
 from steerkit.inputs import halves, vignettes
+from steerkit.pipeline.scorer import Scorer
 from steerkit.records import Answer, Arm, Calibration, Capture, Direction
 from steerkit.store import Store
 
@@ -55,9 +56,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def raced(planted: tiny_model.Planted, store: Path) -> Ran:
+def work() -> dict[tuple[str, str], int]:
+    """Arms that the race's comparison had the model read, by kind and set of vignettes."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def raced(planted: tiny_model.Planted, store: Path, work: dict[tuple[str, str], int]) -> Ran:
     """The comparison with a race."""
-    return ran(compare(planted, store, "--json"))
+    score = Scorer.score
+
+    def counted(self: Scorer, unit: str, kind: Any, *of: Any, **more: Any) -> Any:
+        work[kind, self.part] = work.get((kind, self.part), 0) + 1
+        return score(self, unit, kind, *of, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer, "score", counted)
+        return ran(compare(planted, store, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +145,14 @@ def test_an_arm_that_was_read_in_two_parts_is_the_arm_read_at_once(raced: Ran, w
     for key, answers in parted.items():
         assert [a[:2] for a in answers] == [a[:2] for a in at_once[key]], "the same rows in the same order"
         assert [a[2] for a in answers] == pytest.approx([a[2] for a in at_once[key]], abs=1e-4)
+
+
+def test_what_the_screen_has_read_is_not_read_again(raced: Ran, store: Path, work: dict[tuple[str, str], int]) -> None:
+    full = sum(point["state"] == "full" for method in raced.document["methods"] for point in method["points"]) - 1
+    assert full > 0, "the prompt is no steered arm"
+    assert work["steered", "choice"] == 9, "three methods at three doses"
+    assert work["steered", "test"] == full, "the other half, of the first draw at positive doses"
+    assert work["steered", "all"] == 3 * full, "the first draw's negative doses, and both signs of the second"
 
 
 def read_in_full(found: Ran, store: Path) -> dict[tuple[str, int, float], list[tuple[int, str, float]]]:
@@ -214,7 +237,7 @@ def test_a_broken_off_comparison_goes_on_to_the_same_rows(
     planted: tiny_model.Planted, raced: Ran, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, run = tmp_path / "steerkit.duckdb", raced.document["run_id"]
-    for steps in (7, 9):
+    for steps in (9, 17, 20):
         with monkeypatch.context() as patch:
             patch.setattr(Narrator, "step", ends_after(steps))
             assert ran(compare(planted, broken, "--json")).code == 130

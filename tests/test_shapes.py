@@ -1,4 +1,4 @@
-"""Metrics and statistics pass their own tests with every shape checked, which the whole suite leaves out for speed."""
+"""Metrics and statistics keep their shapes in their own tests and a comparison's; no other test checks them."""
 
 import os
 import subprocess
@@ -15,10 +15,10 @@ CHECKED = "STEERKIT_CHECK_OFTEN"
 
 @pytest.mark.skipif(CHECKED in os.environ, reason="runs itself")
 def test_metrics_and_statistics_keep_their_shapes() -> None:
-    files = [__file__, str(HERE / "test_stats.py"), str(HERE / "test_metrics.py")]
+    files = [__file__, *(str(HERE / f"test_{name}.py") for name in ("stats", "metrics", "compare_points"))]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
-        env=os.environ | {CHECKED: "1"},
+        env=os.environ | {CHECKED: "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
     )

@@ -123,7 +123,7 @@ def _medians(texts: tuple[Completion, ...]) -> tuple[float, float]:
 
 
 def _median(values: Sequence[float]) -> float:
-    """The median; NaN where a value is. numpy's takes a hundred times as long for a handful of numbers."""
+    """The median; NaN where a value is. numpy's takes many times as long for a handful of numbers."""
     return math.nan if any(map(math.isnan, values)) else median(values)
 
 

@@ -70,7 +70,8 @@ class Config(Channels, frozen=True, kw_only=True):
     narrated_share: float = 0.1
     """† Largest share of the student's texts that may narrate the trait (fraction)."""
     declined_share: float = 0.1
-    """† Share of texts by which a student may decline, or speak as an AI, more often than the base (fraction)."""
+    """† Share of texts by which a student may decline, or speak as an AI, more often than the base, by the checks' own
+    thresholds whatever the run's are (fraction)."""
     alike: float = 0.05
     """† Word trigrams that answers to different prompts share, from which on they may be of one mould (fraction)."""
     alike_growth: float = 2.0

@@ -37,6 +37,8 @@ from steerkit.records import FOUNDATIONS
 from steerkit.spec import Setting, digest
 
 TEXT = Path(__file__).parents[1] / "data" / "fewshot.toml"
+READS_ALONE = True
+"""A vignette's reading does not depend on which others are read with it, so that one arm may be read in parts."""
 
 
 class Config(Setting, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from steerkit.host.places import block_of, entry_block
 from steerkit.pipeline.contest import READ_AT, Contested, ContestJob, Rows
 from steerkit.pipeline.scorer import arm_id
 from steerkit.pipeline.study import Memory, Step, Work
-from steerkit.plugins import AnswersFreely, distribution, load, load_method, sources
+from steerkit.plugins import distribution, load, load_method, sources
 from steerkit.records import Answer, Arm, Contender, Direction, PointEffect, Record
 from steerkit.spec import digest
 from steerkit.spec_compare import CompareSpec
@@ -129,7 +129,7 @@ class _Compare(Contested):
 
     def complete(self, fitted: Fitted, dose: float, unit: str) -> list[Record]:
         """The arm over all vignettes; what the screen has read of it is taken from there, and only the rest is read."""
-        seen = self._screened().get((fitted.direction_id, dose))
+        seen = self._screened().get(arm_id(self.run, "steered", fitted, dose, None, "choice"))
         if seen is None:
             return self.read("all", fitted, dose, "steered", unit)
         rest = self.read("test", fitted, dose, "steered", unit)
@@ -138,15 +138,11 @@ class _Compare(Contested):
         had = [*self.answers_of(seen), *only(Answer, rest)]
         return [arm, *joined(arm, had, [vignette.id for vignette in self.job.vignettes])]
 
-    def _screened(self) -> dict[tuple[str | None, float], Arm]:
-        """What the screen read, by direction and dose; nothing where an instrument's free answers are about a part of
-        the set, which two halves would make another part of.
-        """
-        if isinstance(load("instruments", self.job.spec.instrument), AnswersFreely):
+    def _screened(self) -> dict[str, Arm]:
+        """What the screen read, by arm, where the instrument reads each vignette as if it were alone; else nothing."""
+        if not getattr(load("instruments", self.job.spec.instrument), "READS_ALONE", False):
             return {}
-        cheap = self.eval_hash("choice")
-        arms = [arm for arm in only(Arm, self.records) if arm.kind == "steered" and arm.eval_hash == cheap]
-        return {(arm.direction_id, arm.dose): arm for arm in arms}
+        return {arm.arm_id: arm for arm in only(Arm, self.records) if arm.kind == "steered"}
 
     def screen(self, method: str) -> Work:
         """The work of the cheap read: the first draw of contexts, positive doses, the choosing half."""
@@ -257,8 +253,8 @@ class _Compare(Contested):
         """Vignettes read, and what it would have been without racing."""
         each = 2 * self.job.spec.contest.seeds * len(self.job.vignettes)
         whole = each * sum(place.strength is not None for place in placed)
-        hashes, reused = (self.eval_hash("all"), self.eval_hash("choice")), {*self._screened()}
-        return readings(self.records, *hashes, reused, whole)
+        reused = bool(self._screened())
+        return readings(self.records, self.eval_hash("all"), self.eval_hash("choice"), whole, reused=reused)
 
 
 def compare(job: CompareJob, memory: Memory) -> Iterator[Step]:

@@ -167,7 +167,12 @@ class Contested(Study):
         def work(unit: str) -> list[Record]:
             spec = self.job.spec
             contest, measure = spec.contest, self._measure(unit, prompts)
-            rungs = [(fitted, strength) for fitted in directions for strength in self._first_rungs(like)]
+            # An older version matched all draws at once; a run that it began goes on with what it found.
+            known = {calibration.direction_id for calibration in only(Calibration, self.records)}
+            left = [fitted for fitted in directions if fitted.direction_id not in known]
+            rungs = [(fitted, strength) for fitted in left for strength in self._first_rungs(like)]
+            if not rungs:
+                return []
             return matched(measure, rungs, contest.doses, contest.scale, self.base_mass(), self.run, unit)
 
         return work

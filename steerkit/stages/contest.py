@@ -1,6 +1,6 @@
 """A comparison's arms as points, and which of them the screen rules out."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,11 @@ def joined(arm: Arm, parts: Iterable[Answer], vignettes: Sequence[str]) -> list[
     return [structs.replace(had[row], arm_id=arm.arm_id, unit_id=arm.unit_id) for row in rows]
 
 
-def readings(
-    records: Sequence[Record], full: str, screen: str, reused: Collection[tuple[str | None, float]], whole: int
-) -> tuple[int, int]:
+def readings(records: Sequence[Record], full: str, screen: str, whole: int, *, reused: bool) -> tuple[int, int]:
     """Vignettes read, and what it would have been had all points been read in full, which takes `whole`.
 
-    `full`, `screen`: the eval hashes of all vignettes and of the screen's; `reused`: what of the screen, by direction
-    and dose, became part of a full arm instead of being read again.
+    `full`, `screen`: the eval hashes of all vignettes and of the screen's; `reused`: whether what the screen read
+    became part of a point's full arms instead of being read again.
     """
     counts: dict[str, int] = {}
     for answer in only(Answer, records):
@@ -56,7 +54,7 @@ def readings(
     arms = only(Arm, records)
     contest = [arm for arm in arms if arm.kind == "steered" and arm.eval_hash == full]
     cheap = [arm for arm in arms if arm.eval_hash == screen]
-    shared = {(arm.direction_id, arm.dose) for arm in contest}.intersection(reused)
+    shared = {(arm.direction_id, arm.dose) for arm in contest} if reused else set()
     twice = [arm for arm in cheap if arm.kind == "steered" and (arm.direction_id, arm.dose) in shared]
 
     def read(some: Iterable[Arm]) -> int:

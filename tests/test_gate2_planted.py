@@ -349,6 +349,7 @@ def test_a_killed_run_resumes_to_the_same_rows(
     assert expected["text_gain"] and expected["verdict"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_and_keeps_what_it_finished(
     workers: Nursery, before: Ready, undisturbed: tuple[float, dict[str, list[str]]], own: Path
 ) -> None:

@@ -32,15 +32,18 @@ def host() -> Host:
     return load(embedded.NAME, "float32", "cpu")
 
 
+@pytest.mark.slow
 def test_every_short_cut_is_exact_for_it(host: Host) -> None:
     assert host.shares_prefix and host.skips_blocks
 
 
+@pytest.mark.slow
 def test_rounding_to_16_bits_does_not_refuse_a_short_cut() -> None:
     half = load(embedded.NAME, "bfloat16", "cpu")
     assert half.shares_prefix and half.skips_blocks
 
 
+@pytest.mark.slow
 def test_the_pieces_of_its_texts_are_the_texts(host: Host) -> None:
     for text in ("Naïve café: 你好, мир 🙂!", "  two spaces, a tab\tand\n\nlines "):
         tokens = host.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -48,6 +51,7 @@ def test_the_pieces_of_its_texts_are_the_texts(host: Host) -> None:
         assert "".join(found) == text and len(found) == len(tokens)
 
 
+@pytest.mark.slow
 def test_the_instrument_is_fit_for_it(host: Host) -> None:
     result = score_model(host, "fewshot", fewshot.Config(), inputs.vignettes())
     assert result["auc"] >= 0.9

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import TypeCheckError
+
+from steerkit.host.sampling import Sampling, draw
 
 HERE = Path(__file__).parent
 CHECKED = "STEERKIT_CHECK_OFTEN"
@@ -27,7 +30,12 @@ def test_metrics_and_statistics_keep_their_shapes() -> None:
 
 @pytest.mark.skipif(CHECKED not in os.environ, reason="the test above runs it, with every shape checked")
 def test_a_wrong_shape_is_seen() -> None:
-    from steerkit.stats import front_probability
+    from steerkit.stats import interval
 
+    with pytest.raises(TypeCheckError, match="draws"):
+        interval(np.zeros((2, 3)))
+
+
+def test_shapes_are_checked_while_tests_run() -> None:
     with pytest.raises(TypeCheckError):
-        front_probability(np.zeros((3, 2)), np.zeros((3, 4)))
+        draw(torch.zeros(3), Sampling(), None)

@@ -1,6 +1,5 @@
 import time
 
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -233,8 +232,3 @@ def test_informedness_is_1_when_right_0_for_a_constant_answer_and_counts_no_answ
 def test_informedness_of_one_foundation_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 2 foundations"):
         informedness(np.zeros(2, int), ["a", "a"], "ab", resample(["a", "a"], 0, 10))
-
-
-def test_shapes_are_checked_while_tests_run() -> None:
-    with pytest.raises(jaxtyping.TypeCheckError, match="draws"):
-        interval(np.zeros((2, 3)))

@@ -119,6 +119,7 @@ def test_a_text_is_cut_at_its_span_and_loses_nothing(pieces: list[str], one: int
     assert not any(inside for _, _, inside in cut(tokens, None))
 
 
+@pytest.mark.slow
 def test_a_reader_who_leaves_is_no_failed_gate(original: Path, tmp_path: Path) -> None:
     store = copied(original, tmp_path / "store")
     command = [sys.executable, "-m", "steerkit.cli", "borderline", RUN, "-n", "20", "--store", str(store)]

@@ -25,6 +25,7 @@ def test_a_page_of_a_synthetic_store_is_whole_and_says_so(tiny: Path, view: str)
     assert trouble(shown) == [] and "This store is synthetic" in said(shown)
 
 
+@pytest.mark.slow
 def test_pages_are_timed(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--dashboard", "--store", str(tiny), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Metrics and statistics keep their shapes in their own tests and a comparison's; no other test checks them."""
+"""Metrics and statistics keep their shapes in their own tests; no other test checks them."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ CHECKED = "STEERKIT_CHECK_OFTEN"
 
 @pytest.mark.skipif(CHECKED in os.environ, reason="runs itself")
 def test_metrics_and_statistics_keep_their_shapes() -> None:
-    files = [__file__, *(str(HERE / f"test_{name}.py") for name in ("stats", "metrics", "compare_points"))]
+    files = [__file__, *(str(HERE / f"test_{name}.py") for name in ("stats", "metrics"))]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         env=os.environ | {CHECKED: "1", "PYTEST_ADDOPTS": ""},

@@ -172,6 +172,7 @@ def test_no_text_of_the_base_is_asked_about(keys: Callable[..., str]) -> None:
     assert not any(text in printed for role, text in TEXTS.values() if role == "base")
 
 
+@pytest.mark.slow
 def test_labelling_works_through_a_pipe(store: Path, steerkit: Command) -> None:
     done = steerkit("label", RUN, "--labeller", "ann", "--store", str(store), input="10q")
     assert done.returncode == 0 and HELP_LINE in done.stdout

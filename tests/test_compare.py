@@ -15,6 +15,7 @@ from steerkit.cli import main
 from steerkit.commands._narrator import Narrator
 from steerkit.inputs import halves, vignettes
 from steerkit.pipeline.scorer import Scorer
+from steerkit.plugins import load, sources
 from steerkit.records import Answer, Arm, Calibration, Capture, Direction
 from steerkit.store import Store
 
@@ -153,6 +154,11 @@ def test_what_the_screen_has_read_is_not_read_again(raced: Ran, store: Path, wor
     assert work["steered", "choice"] == 9, "three methods at three doses"
     assert work["steered", "test"] == full, "the other half, of the first draw at positive doses"
     assert work["steered", "all"] == 3 * full, "the first draw's negative doses, and both signs of the second"
+
+
+def test_an_instrument_whose_reading_depends_on_the_batch_is_not_read_in_parts() -> None:
+    alone = {name for name in sources("instruments") if getattr(load("instruments", name), "READS_ALONE", False)}
+    assert alone == {"fewshot"}, "thoughts are sampled and padded by the batch"
 
 
 def read_in_full(found: Ran, store: Path) -> dict[tuple[str, int, float], list[tuple[int, str, float]]]:

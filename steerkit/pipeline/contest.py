@@ -28,8 +28,6 @@ Rows = Literal["all", "choice", "test", "mass"]
 
 READ_AT = {"weighted": "residual", "everywhere": "residual"}
 """Sites whose activations are those of another: what differs are the model's weights, or it is one block of many."""
-
-
 MARGIN = 1.5
 """How far beyond a similar direction's strengths the first rungs of another reach, as a factor."""
 
